@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* All of Holdfast. */
+#ifndef HOLDFAST_HOLDFAST_H
+#define HOLDFAST_HOLDFAST_H
+
+#include "holdfast/error.h"
+#include "holdfast/memory.h"
+#include "holdfast/pipe.h"
+#include "holdfast/region.h"
+#include "holdfast/version.h"
+
+#endif

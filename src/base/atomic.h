@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The only place that names a memory order. An operation's name says its order; a comment at each
+ * use says who its partner is. Every atomic in shared memory is lock-free, on 32 bits too.
+ */
+#ifndef HF_BASE_ATOMIC_H
+#define HF_BASE_ATOMIC_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
+               "shared memory needs lock-free 32- and 64-bit atomics");
+
+#define load_relaxed(p)          atomic_load_explicit((p), memory_order_relaxed)
+#define load_acquire(p)          atomic_load_explicit((p), memory_order_acquire)
+#define store_relaxed(p, v)      atomic_store_explicit((p), (v), memory_order_relaxed)
+#define store_release(p, v)      atomic_store_explicit((p), (v), memory_order_release)
+#define fetch_add_relaxed(p, v)  atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define fetch_add_release(p, v)  atomic_fetch_add_explicit((p), (v), memory_order_release)
+
+/*
+ * Orders an earlier store before a later load, which release and acquire do not. It stands
+ * between "publish" and "is anyone asleep?" on one side, and between "I am going to sleep" and
+ * "is there anything?" on the other: of two such sides at least one sees the other's store.
+ */
+static inline void fence_store_load(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* Tells the processor that this is a spin. */
+static inline void spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#else
+    atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+#endif

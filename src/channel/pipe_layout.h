@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The bytes of a pipe in shared memory; pipe.c is what is done with them.
+ *
+ *       0  identity: magic, version, capacity       written by init
+ *     128  the writer's line                        written by the writer (needs: cleared by the reader)
+ *     256  the reader's line                        written by the reader (needs: cleared by the writer)
+ *     384  the ring, `capacity` bytes
+ *
+ * Positions count bytes since the pipe was made and never wrap; a position's place in the ring is
+ * its remainder by the capacity.
+ *
+ *     0 <= writer.position - reader.position <= capacity
+ *
+ * Two cache lines (128 bytes) to a side: processors fetch them in pairs.
+ */
+#ifndef HF_CHANNEL_PIPE_LAYOUT_H
+#define HF_CHANNEL_PIPE_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PIPE_MAGIC   UINT32_C(0x50504648) /* "HFPP" */
+#define PIPE_VERSION UINT32_C(1)
+
+/* A side's life. It only goes forward. */
+enum { PIPE_SIDE_ABSENT = 0, PIPE_SIDE_OPEN = 1, PIPE_SIDE_CLOSED = 2 };
+
+struct pipe_line {
+    _Atomic uint64_t position; /* bytes committed, or released, so far */
+    _Atomic uint32_t state;    /* PIPE_SIDE_* */
+    _Atomic uint32_t needs;    /* futex: bytes that this side sleeps for; 0: awake */
+    uint8_t unused[112];
+};
+
+struct pipe_layout {
+    uint32_t magic;
+    uint32_t version;
+    uint64_t capacity; /* bytes in the ring; a power of two */
+    uint8_t unused[112];
+    struct pipe_line lines[2]; /* by hf_pipe_side */
+    uint8_t ring[];
+};
+
+_Static_assert(sizeof(struct pipe_line) == 128, "layout");
+_Static_assert(offsetof(struct pipe_line, state) == 8, "layout");
+_Static_assert(offsetof(struct pipe_line, needs) == 12, "layout");
+_Static_assert(offsetof(struct pipe_layout, capacity) == 8, "layout");
+_Static_assert(offsetof(struct pipe_layout, lines) == 128, "layout");
+_Static_assert(offsetof(struct pipe_layout, ring) == 384, "layout");
+
+#endif
