@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* The holdfast command: picks the subcommand. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "holdfast/version.h"
+#include "names.h"
+#include "report.h"
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"serve", command_serve, "receive files into a directory, until stopped"},
+    {"send", command_send, "send files to a server on this machine"},
+    {"rm", command_rm, "remove what a killed server left in shared memory"},
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static void help(FILE *out)
+{
+    (void)fputs("usage: holdfast COMMAND [OPTION]... [ARGUMENT]...\n\n"
+                "Files from process to process through shared memory.\n\n",
+                out);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        (void)fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    }
+    (void)fputs("\nholdfast COMMAND --help tells more; so does man holdfast.\n", out);
+}
+
+int usage_error(const char *command)
+{
+    (void)fprintf(stderr, "Try: holdfast %s --help\n", command);
+    return EXIT_USAGE;
+}
+
+int rendezvous_failed(struct report *report, const char *name, int error)
+{
+    switch (error) {
+    case -ENOENT:
+        report_failed(report, "error", name, "no server of that name");
+        return EXIT_NO_SERVER;
+    case -EBUSY:
+        report_failed(report, "error", name, "a server of that name is running");
+        return EXIT_BUSY;
+    case -EPERM:
+        report_failed(report, "error", name,
+                      "the shared memory of that name belongs to another user: refused");
+        return EXIT_FOREIGN;
+    case -EBADMSG:
+        report_failed(report, "error", name,
+                      "the shared memory of that name is no rendezvous of this version: refused");
+        return EXIT_FOREIGN;
+    case -EINVAL:
+    case -ENAMETOOLONG:
+        report_failed(report, "error", name,
+                      "a name is 1 to 200 bytes without '/' or control characters");
+        return EXIT_USAGE;
+    case -ENOSPC:
+        report_failed(report, "error", name, "no space left in /dev/shm");
+        return EXIT_FAILED;
+    default:
+        report_failed(report, "error", name, hf_strerror(error));
+        return EXIT_FAILED;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* a closed standard output is no reason to drop files */
+    if (argc < 2) {
+        help(stderr);
+        return EXIT_USAGE;
+    }
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return EXIT_DONE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("holdfast %s\n", hf_version());
+        return EXIT_DONE;
+    }
+    (void)fprintf(stderr, "holdfast: no such command: %s\nTry: holdfast --help\n", argv[1]);
+    return EXIT_USAGE;
+}
