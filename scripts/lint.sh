@@ -1,0 +1,12 @@
+#!/bin/sh
+# clang-tidy over what the given build compiles, shellcheck over the scripts, mandoc over the
+# manual. usage: lint.sh BUILD
+set -eu
+cd "$(dirname "$0")/.."
+build=$1
+
+cmake --build "$build" >/dev/null # generated sources, and an answer at once when it does not build
+sed -n 's/^ *"file": "\(.*\)".*/\1/p' "$build/compile_commands.json" | sort -u |
+    xargs -P "$(nproc)" -n 4 clang-tidy -p "$build" --quiet 2>/dev/null
+find scripts tests .ci -type f \( -name '*.sh' -o -path '.ci/*' \) -print0 | xargs -0 shellcheck
+mandoc -T lint -W warning docs/man/*

@@ -1,0 +1,79 @@
+#!/bin/sh
+# Installs, from Debian's or Ubuntu's packages, what one make target lacks; says nothing and needs
+# no network when nothing is missing. Elsewhere it says in one line what to install.
+# usage: setup.sh build|check|bench|format|lint|ci
+set -eu
+
+missing=""
+
+# need PACKAGE TEST...: remembers the package unless the test succeeds
+need() {
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+have() { command -v "$1"; }
+library() { have pkg-config && pkg-config --exists "$1"; }
+cmake_is_new() { have cmake && cmake -P "$(dirname "$0")/cmake-version.cmake"; }
+
+need_build() {
+    need gcc have cc
+    need libc6-dev test -e /usr/include/stdlib.h
+    need cmake cmake_is_new
+    need ninja-build have ninja
+    need pkg-config have pkg-config
+    need libxxhash-dev library libxxhash
+    need libjansson-dev library jansson
+}
+need_check() {
+    need_build
+    need libcmocka-dev library cmocka
+    need g++ have c++
+    need binutils have readelf
+}
+need_format() { need clang-format have clang-format; }
+need_lint() {
+    need_check
+    need clang-tidy have clang-tidy
+    need shellcheck have shellcheck
+    need mandoc have mandoc
+}
+
+case ${1:-} in
+build) need_build ;;
+check) need_check ;;
+bench) need_build ;;
+format) need_format ;;
+lint) need_lint ;;
+ci) need_lint && need_format && need clang have clang && need git have git ;;
+*)
+    echo "usage: setup.sh build|check|bench|format|lint|ci" >&2
+    exit 2
+    ;;
+esac
+
+[ -n "$missing" ] || exit 0
+
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+    as_root=$(command -v sudo || true)
+fi
+if ! command -v apt-get >/dev/null || { [ "$(id -u)" -ne 0 ] && [ -z "$as_root" ]; }; then
+    echo "holdfast: please install (names of Debian packages; CMake 3.25 or later):$missing" >&2
+    exit 1
+fi
+echo "holdfast: installing$missing"
+install() {
+    # shellcheck disable=SC2086 # both are lists
+    $as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends $missing >"$log" 2>&1
+}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The lists may be missing (a fresh machine) or old: fetch them before the second try only.
+install || { $as_root apt-get update -qq >/dev/null && install; } || {
+    cat "$log" >&2
+    echo "holdfast: could not install$missing" >&2
+    exit 1
+}
