@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* Bytes in the well-formed, printable UTF-8 sequence at `s`, or 0. Table 3-7 of the Unicode
- * Standard gives the ranges of the second byte; C1 controls (U+0080 to U+009F) are not printable. */
+ * Standard gives the ranges of the second byte; C1 controls (U+0080 to U+009F) are not printable.
+ */
 static size_t printable_sequence(const unsigned char *s)
 {
     if (s[0] < 0x80) {

@@ -21,10 +21,10 @@
 
 void report_init(struct report *report, bool quiet, bool json)
 {
-    *report = (struct report){.style = json                       ? REPORT_JSON
-                                       : quiet                    ? REPORT_QUIET
+    *report = (struct report){.style = json                         ? REPORT_JSON
+                                       : quiet                      ? REPORT_QUIET
                                        : isatty(STDERR_FILENO) == 1 ? REPORT_BAR
-                                                                  : REPORT_LINES};
+                                                                    : REPORT_LINES};
 }
 
 /* Prints an object in one piece, so that threads' lines do not mix, and frees it. */
@@ -99,8 +99,8 @@ static void draw(struct report *report, uint64_t done, double seconds)
     int room = width - (int)strlen(figures);
     int name_room = room > 60 ? 30 : room / 2;
     int bar = room - name_room - 3;
-    (void)fprintf(stderr, "\r\033[K%-*.*s", name_room > 0 ? name_room : 1, name_room > 0 ? name_room : 1,
-                  name);
+    (void)fprintf(stderr, "\r\033[K%-*.*s", name_room > 0 ? name_room : 1,
+                  name_room > 0 ? name_room : 1, name);
     if (known && bar >= 5) {
         int full = (int)((double)bar * (double)done / (double)report->size);
         (void)fputs(" [", stderr);
@@ -158,8 +158,8 @@ void report_failed(struct report *report, const char *event, const char *name, c
     printable(text, sizeof text, name != NULL ? name : "");
     printable(reason, sizeof reason, why);
     if (report->style == REPORT_JSON) {
-        print_json(json_pack("{s:s, s:s*, s:s}", "event", event, "name",
-                             name != NULL ? text : NULL, "why", reason));
+        print_json(json_pack("{s:s, s:s*, s:s}", "event", event, "name", name != NULL ? text : NULL,
+                             "why", reason));
     } else if (name != NULL) {
         const char *what = strcmp(event, "error") == 0 ? "" : event;
         (void)fprintf(stderr, "holdfast: %s%s%s: %s\n", what, what[0] != 0 ? " " : "", text,
@@ -176,8 +176,8 @@ void report_ready(struct report *report, const char *name, const char *directory
     printable(called, sizeof called, name);
     printable(text, sizeof text, directory);
     if (report->style == REPORT_JSON) {
-        print_json(json_pack("{s:s, s:s, s:s}", "event", "ready", "server", called, "directory",
-                             text));
+        print_json(
+            json_pack("{s:s, s:s, s:s}", "event", "ready", "server", called, "directory", text));
     } else if (report->style != REPORT_QUIET) {
         (void)printf("ready: files go to %s (name %s)\n", text, called);
         (void)fflush(stdout);

@@ -62,7 +62,8 @@ struct server {
     struct lane {
         struct server *server;
         struct connection connection;
-        _Atomic int state; /* its thread takes it from SERVING to DONE, the main thread does the rest */
+        _Atomic int
+            state; /* its thread takes it from SERVING to DONE, the main thread does the rest */
     } lanes[LANE_COUNT];
 };
 
@@ -102,11 +103,13 @@ static bool parse_mode(const char *text, hf_memory_options *memory)
 /* -1: go on; else the exit code. */
 static int parse(int argc, char **argv, struct serve_options *o)
 {
-    static const struct option options[] = {
-        {"name", required_argument, NULL, 'n'}, {"group", required_argument, NULL, 'g'},
-        {"mode", required_argument, NULL, 'm'}, {"quiet", no_argument, NULL, 'q'},
-        {"json", no_argument, NULL, 'j'},       {"help", no_argument, NULL, 'h'},
-        {0}};
+    static const struct option options[] = {{"name", required_argument, NULL, 'n'},
+                                            {"group", required_argument, NULL, 'g'},
+                                            {"mode", required_argument, NULL, 'm'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     int option;
     while ((option = getopt_long(argc, argv, "n:g:m:qjh", options, NULL)) != -1) {
         switch (option) {

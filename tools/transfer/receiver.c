@@ -94,10 +94,9 @@ static const char unclean[] = "the name is not a plain relative path";
 
 static struct target_attributes attributes(const struct frame *frame)
 {
-    return (struct target_attributes){
-        .mode = frame->mode & 0777,
-        .mtime = {.tv_sec = (time_t)frame->mtime_seconds,
-                  .tv_nsec = frame->mtime_nanoseconds % 1000000000}};
+    return (struct target_attributes){.mode = frame->mode & 0777,
+                                      .mtime = {.tv_sec = (time_t)frame->mtime_seconds,
+                                                .tv_nsec = frame->mtime_nanoseconds % 1000000000}};
 }
 
 static int on_file(struct receiver *r, const struct frame *frame)
@@ -234,11 +233,8 @@ static int on_frame(struct receiver *r, const struct frame *frame)
 int receiver_run(struct connection *c, const struct target_directory *top, struct report *report,
                  const _Atomic bool *stop)
 {
-    struct receiver r = {.c = c,
-                         .top = top,
-                         .report = report,
-                         .stop = stop,
-                         .file = {.fd = -1, .parent = -1}};
+    struct receiver r = {
+        .c = c, .top = top, .report = report, .stop = stop, .file = {.fd = -1, .parent = -1}};
     struct frame frame;
     int error;
     do {

@@ -261,8 +261,8 @@ int rendezvous_open(struct rendezvous *r, const char *name, uint32_t user)
     if (error == 0) {
         error = map(r);
     }
-    if (error == 0 && (r->shared->magic != RENDEZVOUS_MAGIC ||
-                       r->shared->version != RENDEZVOUS_VERSION)) {
+    if (error == 0 &&
+        (r->shared->magic != RENDEZVOUS_MAGIC || r->shared->version != RENDEZVOUS_VERSION)) {
         error = -EBADMSG;
     }
     if (error == 0 && !rendezvous_server_lives(r)) {

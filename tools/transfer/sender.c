@@ -132,8 +132,8 @@ static int send_open_file(struct sender *s, int fd, const struct stat *st, const
     struct frame begin = {.kind = FRAME_FILE,
                           .length = (uint32_t)strlen(name),
                           .size = (uint64_t)st->st_size,
-                          .flags = (s->force ? FRAME_FORCE : 0u) |
-                                   (s->preserve ? FRAME_PRESERVE : 0u)};
+                          .flags =
+                              (s->force ? FRAME_FORCE : 0u) | (s->preserve ? FRAME_PRESERVE : 0u)};
     put_attributes(&begin, st);
     report_begin(s->report, path, begin.size);
     uint64_t start = os_now_ns();

@@ -111,8 +111,7 @@ static int open_parent(const struct target_directory *top, const char *path, int
         int next = openat(here, step, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         int error = -errno;
         struct stat st;
-        if (next < 0 && fstatat(here, step, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISLNK(st.st_mode)) {
+        if (next < 0 && fstatat(here, step, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode)) {
             error = -ELOOP;
         }
         (void)close(here);

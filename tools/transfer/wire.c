@@ -14,8 +14,7 @@ int wire_peek(hf_pipe *in, uint64_t minimum, const void **run, uint64_t *length,
 {
     int error;
     do {
-        error = stopped(stop) ? -ECANCELED
-                              : hf_pipe_peek(in, minimum, WIRE_SLICE_NS, run, length);
+        error = stopped(stop) ? -ECANCELED : hf_pipe_peek(in, minimum, WIRE_SLICE_NS, run, length);
     } while (error == -ETIMEDOUT);
     return error;
 }
@@ -25,8 +24,8 @@ int wire_reserve(hf_pipe *out, uint64_t minimum, void **run, uint64_t *length,
 {
     int error;
     do {
-        error = stopped(stop) ? -ECANCELED
-                              : hf_pipe_reserve(out, minimum, WIRE_SLICE_NS, run, length);
+        error =
+            stopped(stop) ? -ECANCELED : hf_pipe_reserve(out, minimum, WIRE_SLICE_NS, run, length);
     } while (error == -ETIMEDOUT);
     return error;
 }
@@ -84,8 +83,7 @@ static int get(hf_pipe *in, void *bytes, uint64_t length, const _Atomic bool *st
     return 0;
 }
 
-int wire_send(hf_pipe *out, const struct frame *frame, const void *bytes,
-              const _Atomic bool *stop)
+int wire_send(hf_pipe *out, const struct frame *frame, const void *bytes, const _Atomic bool *stop)
 {
     int error = put(out, frame, FRAME_SIZE, stop);
     if (error == 0) {

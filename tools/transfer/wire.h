@@ -35,7 +35,7 @@ enum { FRAME_FORCE = 1, FRAME_PRESERVE = 2 }; /* flags */
 
 enum { VERDICT_OK = 0, VERDICT_REFUSED = 1, VERDICT_FAILED = 2 }; /* status */
 
-#define FRAME_SIZE 64u
+#define FRAME_SIZE  64u
 #define DIGEST_SIZE 16
 
 #define WIRE_PATH_MAX 4096 /* bytes of a path */
@@ -62,8 +62,7 @@ _Static_assert(sizeof(struct frame) == FRAME_SIZE, "layout");
  * All return 0 or a pipe's error; -ECANCELED as soon as *stop is set (stop may be NULL);
  * wire_receive gives -ENODATA at the end of the stream.
  */
-int wire_send(hf_pipe *out, const struct frame *frame, const void *bytes,
-              const _Atomic bool *stop);
+int wire_send(hf_pipe *out, const struct frame *frame, const void *bytes, const _Atomic bool *stop);
 int wire_receive(hf_pipe *in, struct frame *frame, const _Atomic bool *stop);
 
 /* The bytes that follow a frame, into a buffer of at least frame->length. */
