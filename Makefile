@@ -6,53 +6,58 @@ PREFIX ?= /usr/local
 BUILD  := build/$(PRESET)
 JOBS   ?= 4
 
+# Replaced by the tests of this file.
+SETUP         := sh scripts/setup.sh
+CMAKE         := cmake
+BENCH_PROGRAM := build/release/bench/holdfast-bench
+
 # As it was typed: neither make nor the shell has expanded anything in it.
 export HF_ONLY := $(value ONLY)
 
 .PHONY: all demo check bench install format format-check lint clean help
 
 all: ## build the library, the command and the examples into build/release (1 minute)
-	@sh scripts/setup.sh build
-	@cmake --preset $(PRESET) $(CMAKE_ARGS) >/dev/null
-	@cmake --build --preset $(PRESET)
+	@$(SETUP) build
+	@$(CMAKE) --preset $(PRESET) $(CMAKE_ARGS) >/dev/null
+	@$(CMAKE) --build --preset $(PRESET)
 
 demo: all ## send real files from process to process and verify them (1 minute)
 	@sh scripts/demo.sh $(BUILD)
 
 check: ## build and run the tests (8 minutes at most)
-	@sh scripts/setup.sh check
-	@cmake --preset $(PRESET) -DHF_TESTS=ON $(CMAKE_ARGS) >/dev/null
-	@cmake --build --preset $(PRESET)
+	@$(SETUP) check
+	@$(CMAKE) --preset $(PRESET) -DHF_TESTS=ON $(CMAKE_ARGS) >/dev/null
+	@$(CMAKE) --build --preset $(PRESET)
 	@ctest --preset $(PRESET) -j $(JOBS)
 
 bench: ## measure against peers, side by side; ONLY='a|b' picks rows (10 minutes)
-	@sh scripts/setup.sh bench
-	@cmake --preset release -DHF_BENCH=ON $(CMAKE_ARGS) >/dev/null
-	@cmake --build --preset release
-	@build/release/bench/holdfast-bench --only "$$HF_ONLY" --output build/bench/results.json
+	@$(SETUP) bench
+	@$(CMAKE) --preset release -DHF_BENCH=ON $(CMAKE_ARGS) >/dev/null
+	@$(CMAKE) --build --preset release
+	@$(BENCH_PROGRAM) --only "$$HF_ONLY" --output build/bench/results.json
 
 install: ## install into PREFIX (/usr/local), below DESTDIR if given (1 minute)
-	@sh scripts/setup.sh build
-	@cmake --preset release -DCMAKE_INSTALL_PREFIX="$(PREFIX)" $(CMAKE_ARGS) >/dev/null
-	@cmake --build --preset release
-	@cmake --install build/release
+	@$(SETUP) build
+	@$(CMAKE) --preset release -DCMAKE_INSTALL_PREFIX="$(PREFIX)" $(CMAKE_ARGS) >/dev/null
+	@$(CMAKE) --build --preset release
+	@$(CMAKE) --install build/release
 
 format: ## format the sources (seconds)
-	@sh scripts/setup.sh format
+	@$(SETUP) format
 	@sh scripts/sources.sh | xargs clang-format -i
 
 format-check: ## fail if a source is not formatted (seconds)
-	@sh scripts/setup.sh format
+	@$(SETUP) format
 	@sh scripts/sources.sh | xargs clang-format --dry-run --Werror
 
 lint: ## clang-tidy, shellcheck, the manual page (2 minutes)
-	@sh scripts/setup.sh lint
-	@cmake --preset debug -DHF_TESTS=ON -DHF_BENCH=ON $(CMAKE_ARGS) >/dev/null
+	@$(SETUP) lint
+	@$(CMAKE) --preset debug -DHF_TESTS=ON -DHF_BENCH=ON $(CMAKE_ARGS) >/dev/null
 	@sh scripts/lint.sh build/debug
 
 clean: ## remove build/ (seconds)
-	@cmake -E rm -rf build
+	@$(CMAKE) -E rm -rf build
 
-help: ## this list
+help: ## this list (seconds)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | \
 	while IFS=@ read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done

@@ -202,6 +202,8 @@ static int64_t look_at_lanes(struct server *server)
         struct lane *lane = &server->lanes[i];
         if (lane->state == IDLE && rendezvous_is_calling(&server->rendezvous, i)) {
             answer(server, i);
+        } else if (lane->state == IDLE && rendezvous_is_abandoned(&server->rendezvous, i)) {
+            lane->state = DONE;
         }
         if (lane->state == DONE) {
             /* The client may live on for a while, stopped even, and still write into its lane. */

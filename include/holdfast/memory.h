@@ -130,8 +130,9 @@ HF_API int hf_memory_size(const hf_memory *memory, uint64_t *size);
 /*
  * Sets the size. What is added is zero and reserved (unless the object was made sparse through
  * this handle): -ENOSPC then changes nothing that was there before, and the size is as it was.
- * Shrinking under another process's mapping makes its next touch there a SIGBUS. -EPERM if
- * sealed; -EACCES if opened read-only.
+ * Shrinking under another process's mapping makes its next touch there a SIGBUS; processes that
+ * may size an object at the same time must agree between themselves. -EPERM if sealed; -EACCES if
+ * opened read-only.
  */
 HF_API int hf_memory_truncate(hf_memory *memory, uint64_t size);
 

@@ -28,11 +28,11 @@ typedef struct hf_region hf_region;
 /* NULL, or all zero, means: the whole object, for reading and writing, anywhere. */
 typedef struct hf_region_options {
     hf_access access;
-    uint64_t offset;  /* bytes from the start of the object; any value, page-aligned or not */
-    uint64_t length;  /* bytes; 0 means up to the object's end */
-    void *address;    /* wanted address of the first byte, or NULL */
-    bool exactly;     /* that address or -EEXIST; otherwise it is only a wish */
-    bool huge_pages;  /* ask for huge pages; a system that refuses maps small ones */
+    uint64_t offset; /* bytes from the start of the object; any value, page-aligned or not */
+    uint64_t length; /* bytes; 0 means up to the object's end */
+    void *address;   /* wanted address of the first byte, or NULL */
+    bool exactly;    /* that address or -EEXIST; otherwise it is only a wish */
+    bool huge_pages; /* ask for huge pages; a system that refuses maps small ones */
 } hf_region_options;
 
 /*

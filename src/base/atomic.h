@@ -12,12 +12,12 @@
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
                "shared memory needs lock-free 32- and 64-bit atomics");
 
-#define load_relaxed(p)          atomic_load_explicit((p), memory_order_relaxed)
-#define load_acquire(p)          atomic_load_explicit((p), memory_order_acquire)
-#define store_relaxed(p, v)      atomic_store_explicit((p), (v), memory_order_relaxed)
-#define store_release(p, v)      atomic_store_explicit((p), (v), memory_order_release)
-#define fetch_add_relaxed(p, v)  atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
-#define fetch_add_release(p, v)  atomic_fetch_add_explicit((p), (v), memory_order_release)
+#define load_relaxed(p)         atomic_load_explicit((p), memory_order_relaxed)
+#define load_acquire(p)         atomic_load_explicit((p), memory_order_acquire)
+#define store_relaxed(p, v)     atomic_store_explicit((p), (v), memory_order_relaxed)
+#define store_release(p, v)     atomic_store_explicit((p), (v), memory_order_release)
+#define fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define fetch_add_release(p, v) atomic_fetch_add_explicit((p), (v), memory_order_release)
 
 /*
  * Orders an earlier store before a later load, which release and acquire do not. It stands

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* The error table's three readings: sentence, number, and back. */
 #include <errno.h>
+#include <limits.h>
 
 #include "holdfast/error.h"
 
+/* The errno of an error given either way. */
+static int plain(int error)
+{
+    return error < 0 && error != INT_MIN ? -error : error;
+}
+
 const char *hf_strerror(int error)
 {
-    switch (error < 0 ? -error : error) {
+    switch (plain(error)) {
     case 0:
         return "success";
 #define TEXT(number, name, text)                                                                   \
@@ -21,7 +28,7 @@ const char *hf_strerror(int error)
 
 uint32_t hf_error_number(int error)
 {
-    switch (error < 0 ? -error : error) {
+    switch (plain(error)) {
     case 0:
         return 0;
 #define NUMBER(number, name, text)                                                                 \
@@ -41,10 +48,11 @@ int hf_error_from_number(uint32_t number)
         return 0;
 #define ERRNO(number, name, text)                                                                  \
     case number:                                                                                   \
-        return -name;
+        return -(name);
         HF_ERROR_TABLE(ERRNO)
 #undef ERRNO
     default:
-        return -EIO;
+        break;
     }
+    return -EIO;
 }

@@ -170,7 +170,7 @@ static bool is_pipe(const hf_pipe *pipe, hf_pipe_side side)
 /* Wakes the peer if it sleeps for what is now there, or if `always`. */
 static void wake_peer(hf_pipe *pipe, uint64_t available_to_peer, bool always)
 {
-    fence_store_load();                             /* (5), partner (2) */
+    fence_store_load();                                /* (5), partner (2) */
     uint32_t needs = load_relaxed(&pipe->peer->needs); /* (6) */
     if (needs != 0 && (always || available_to_peer >= needs)) {
         store_relaxed(&pipe->peer->needs, 0);

@@ -17,6 +17,44 @@
 
 #include "holdfast/error.h"
 
+/* ---- the linker's names ------------------------------------------------------------------- */
+
+/* A static library shares its names with the program that it is linked into. */
+#define os_page_size          hf_os_page_size
+#define os_processors         hf_os_processors
+#define os_now_ns             hf_os_now_ns
+#define os_shm_prepare        hf_os_shm_prepare
+#define os_shm_publish        hf_os_shm_publish
+#define os_shm_discard        hf_os_shm_discard
+#define os_shm_open           hf_os_shm_open
+#define os_shm_remove         hf_os_shm_remove
+#define os_shm_list           hf_os_shm_list
+#define os_file_create        hf_os_file_create
+#define os_file_open          hf_os_file_open
+#define os_file_remove        hf_os_file_remove
+#define os_anonymous_create   hf_os_anonymous_create
+#define os_info_get           hf_os_info_get
+#define os_close              hf_os_close
+#define os_reopen             hf_os_reopen
+#define os_resize             hf_os_resize
+#define os_reserve            hf_os_reserve
+#define os_punch              hf_os_punch
+#define os_set_mode           hf_os_set_mode
+#define os_set_group          hf_os_set_group
+#define os_seal               hf_os_seal
+#define os_seals_get          hf_os_seals_get
+#define os_send_descriptor    hf_os_send_descriptor
+#define os_receive_descriptor hf_os_receive_descriptor
+#define os_map                hf_os_map
+#define os_unmap              hf_os_unmap
+#define os_flush              hf_os_flush
+#define os_advise             hf_os_advise
+#define os_wait               hf_os_wait
+#define os_wake               hf_os_wake
+#define os_byte_lock          hf_os_byte_lock
+#define os_byte_unlock        hf_os_byte_unlock
+#define os_byte_locked        hf_os_byte_locked
+
 /* ---- the machine ------------------------------------------------------------------------- */
 
 /* Bytes in a page; a power of two. */
@@ -88,7 +126,8 @@ int os_reopen(int fd, bool writable, int *out);
 /* Sets the size; what is added reads as zeros and may not be backed by memory yet. */
 int os_resize(int fd, uint64_t size);
 
-/* Backs [offset, offset + length) with memory, extending the object if need be; -ENOSPC. */
+/* Backs [offset, offset + length) with memory, past the object's end, too; -ENOSPC. The size stays.
+   What a failed call has backed past the end, os_resize to the present size gives back. */
 int os_reserve(int fd, uint64_t offset, uint64_t length);
 
 /* Gives the memory of [offset, offset + length) back: it reads as zeros. The size stays. */

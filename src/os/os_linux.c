@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,7 +212,12 @@ int os_file_create(const char *path, int *fd)
 
 int os_file_open(const char *path, bool writable, int *fd)
 {
-    return open_again(path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY, 0, fd);
+    int error = open_again(path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY, 0, fd);
+    if (error == -EIO) { /* a directory or a socket, most likely, which open refuses to touch */
+        struct stat st;
+        return stat(path, &st) == 0 && !S_ISREG(st.st_mode) ? -EBADMSG : error;
+    }
+    return error;
 }
 
 int os_file_remove(const char *path)
@@ -278,14 +286,33 @@ int os_resize(int fd, uint64_t size)
     return result == 0 ? 0 : failure();
 }
 
+/* More than the whole file system, or, of memory without a limit, than the whole machine has? */
+static bool never_to_be_had(int fd, uint64_t length)
+{
+    struct statfs fs;
+    if (fstatfs(fd, &fs) != 0 || fs.f_bsize <= 0) {
+        return false;
+    }
+    if (fs.f_blocks != 0) {
+        return length / (uint64_t)fs.f_bsize > fs.f_blocks;
+    }
+    struct sysinfo machine;
+    return fs.f_type == TMPFS_MAGIC && sysinfo(&machine) == 0 &&
+           length / machine.mem_unit > (uint64_t)machine.totalram + machine.totalswap;
+}
+
 int os_reserve(int fd, uint64_t offset, uint64_t length)
 {
     if (length > UINT64_MAX - offset || size_too_large(offset + length)) {
         return -EFBIG;
     }
+    /* The steps would take all there is on the way to failing. */
+    if (never_to_be_had(fd, length)) {
+        return -ENOSPC;
+    }
     while (length > 0) {
         uint64_t step = length < RESERVE_STEP ? length : RESERVE_STEP;
-        if (fallocate(fd, 0, (off_t)offset, (off_t)step) == 0) {
+        if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)step) == 0) {
             offset += step;
             length -= step;
         } else if (errno != EINTR) {
@@ -318,16 +345,26 @@ int os_set_group(int fd, uint32_t group)
     return fchown(fd, (uid_t)-1, (gid_t)group) == 0 ? 0 : failure();
 }
 
+/*
+ * Files in memory that were not made to be sealed (/dev/shm's) carry this seal from birth. Our own
+ * anonymous memory is sealed against shrinking as well, whatever else is added.
+ */
+static bool never_sealable(int fd)
+{
+    return fcntl(fd, F_GET_SEALS) == F_SEAL_SEAL;
+}
+
 int os_seal(int fd, unsigned seals)
 {
-    int bits = (seals & OS_SEAL_SHRINK ? F_SEAL_SHRINK : 0) |
-               (seals & OS_SEAL_GROW ? F_SEAL_GROW : 0) |
-               (seals & OS_SEAL_WRITE ? F_SEAL_WRITE : 0) |
-               (seals & OS_SEAL_SEAL ? F_SEAL_SEAL : 0);
+    int bits =
+        (seals & OS_SEAL_SHRINK ? F_SEAL_SHRINK : 0) | (seals & OS_SEAL_GROW ? F_SEAL_GROW : 0) |
+        (seals & OS_SEAL_WRITE ? F_SEAL_WRITE : 0) | (seals & OS_SEAL_SEAL ? F_SEAL_SEAL : 0);
     if (fcntl(fd, F_ADD_SEALS, bits) == 0) {
         return 0;
     }
-    return errno == EINVAL ? -EOPNOTSUPP : failure(); /* EINVAL: not anonymous memory */
+    int error = failure();
+    /* EINVAL: not anonymous memory */
+    return error == -EINVAL || (error == -EPERM && never_sealable(fd)) ? -EOPNOTSUPP : error;
 }
 
 int os_seals_get(int fd, unsigned *seals)
@@ -336,8 +373,12 @@ int os_seals_get(int fd, unsigned *seals)
     if (bits < 0) {
         return errno == EINVAL ? -EOPNOTSUPP : failure();
     }
-    *seals = (bits & F_SEAL_SHRINK ? OS_SEAL_SHRINK : 0u) | (bits & F_SEAL_GROW ? OS_SEAL_GROW : 0u) |
-             (bits & F_SEAL_WRITE ? OS_SEAL_WRITE : 0u) | (bits & F_SEAL_SEAL ? OS_SEAL_SEAL : 0u);
+    if (bits == F_SEAL_SEAL) {
+        return -EOPNOTSUPP; /* see never_sealable */
+    }
+    *seals = (bits & F_SEAL_SHRINK ? OS_SEAL_SHRINK : 0u) |
+             (bits & F_SEAL_GROW ? OS_SEAL_GROW : 0u) | (bits & F_SEAL_WRITE ? OS_SEAL_WRITE : 0u) |
+             (bits & F_SEAL_SEAL ? OS_SEAL_SEAL : 0u);
     return 0;
 }
 
@@ -367,6 +408,35 @@ int os_send_descriptor(int socket, int fd)
     return sent == 1 ? 0 : failure();
 }
 
+/* Takes the one descriptor out of the message; closes what came along with it, or instead. */
+static int take_descriptor(struct msghdr *message, int *fd)
+{
+    int first = -1;
+    size_t count = 0;
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h != NULL; h = CMSG_NXTHDR(message, h)) {
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= h->cmsg_len; at += sizeof(int)) {
+            int got;
+            memcpy(&got, CMSG_DATA(h) + at, sizeof got);
+            if (count++ == 0) {
+                first = got;
+            } else {
+                (void)close(got);
+            }
+        }
+    }
+    if (count != 1) {
+        if (first >= 0) {
+            (void)close(first);
+        }
+        return -EBADMSG;
+    }
+    *fd = first;
+    return 0;
+}
+
 int os_receive_descriptor(int socket, int *fd)
 {
     char byte;
@@ -386,13 +456,7 @@ int os_receive_descriptor(int socket, int *fd)
     if (got == 0) {
         return -ECONNRESET;
     }
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header == NULL || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-        header->cmsg_len != CMSG_LEN(sizeof *fd)) {
-        return -EBADMSG;
-    }
-    memcpy(fd, CMSG_DATA(header), sizeof *fd);
-    return 0;
+    return take_descriptor(&message, fd);
 }
 
 /* ---- mapping ----------------------------------------------------------------------------- */
@@ -431,9 +495,9 @@ int os_flush(void *base, size_t length, bool wait)
 int os_advise(void *base, size_t length, os_advice advice)
 {
     static const int advices[] = {
-        [OS_ADVICE_NORMAL] = MADV_NORMAL,       [OS_ADVICE_SEQUENTIAL] = MADV_SEQUENTIAL,
-        [OS_ADVICE_RANDOM] = MADV_RANDOM,       [OS_ADVICE_WILL_NEED] = MADV_WILLNEED,
-        [OS_ADVICE_DONT_NEED] = MADV_DONTNEED,  [OS_ADVICE_HUGE_PAGES] = MADV_HUGEPAGE,
+        [OS_ADVICE_NORMAL] = MADV_NORMAL,      [OS_ADVICE_SEQUENTIAL] = MADV_SEQUENTIAL,
+        [OS_ADVICE_RANDOM] = MADV_RANDOM,      [OS_ADVICE_WILL_NEED] = MADV_WILLNEED,
+        [OS_ADVICE_DONT_NEED] = MADV_DONTNEED, [OS_ADVICE_HUGE_PAGES] = MADV_HUGEPAGE,
     };
     return madvise(base, length, advices[advice]) == 0 ? 0 : failure();
 }

@@ -349,12 +349,14 @@ int hf_memory_truncate(hf_memory *memory, uint64_t size)
     if (memory->access != HF_READ_WRITE) {
         return -EACCES;
     }
-    if (size <= before || memory->sparse) {
-        return os_resize(memory->fd, size);
+    if (size > before && !memory->sparse) {
+        error = os_reserve(memory->fd, before, size - before);
     }
-    error = os_reserve(memory->fd, before, size - before);
-    if (error != 0) {
-        (void)os_resize(memory->fd, before); /* a step may have succeeded before one failed */
+    if (error == 0) {
+        error = os_resize(memory->fd, size); /* one step, for all who look */
+    }
+    if (error != 0 && size > before) {
+        (void)os_resize(memory->fd, before); /* gives back what was reserved */
     }
     return error;
 }

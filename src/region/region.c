@@ -154,12 +154,9 @@ int hf_region_flush(hf_region *region, size_t offset, size_t length, bool wait)
 int hf_region_advise(hf_region *region, hf_advice advice)
 {
     static const os_advice advices[] = {
-        [HF_ADVICE_NORMAL] = OS_ADVICE_NORMAL,
-        [HF_ADVICE_SEQUENTIAL] = OS_ADVICE_SEQUENTIAL,
-        [HF_ADVICE_RANDOM] = OS_ADVICE_RANDOM,
-        [HF_ADVICE_WILL_NEED] = OS_ADVICE_WILL_NEED,
-        [HF_ADVICE_DONT_NEED] = OS_ADVICE_DONT_NEED,
-        [HF_ADVICE_HUGE_PAGES] = OS_ADVICE_HUGE_PAGES,
+        [HF_ADVICE_NORMAL] = OS_ADVICE_NORMAL,       [HF_ADVICE_SEQUENTIAL] = OS_ADVICE_SEQUENTIAL,
+        [HF_ADVICE_RANDOM] = OS_ADVICE_RANDOM,       [HF_ADVICE_WILL_NEED] = OS_ADVICE_WILL_NEED,
+        [HF_ADVICE_DONT_NEED] = OS_ADVICE_DONT_NEED, [HF_ADVICE_HUGE_PAGES] = OS_ADVICE_HUGE_PAGES,
     };
     if (!is_region(region) || (unsigned)advice >= sizeof advices / sizeof advices[0]) {
         return -EINVAL;

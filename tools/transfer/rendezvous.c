@@ -191,6 +191,23 @@ bool rendezvous_is_calling(const struct rendezvous *r, unsigned lane)
     return load_acquire(&r->shared->lanes[lane].state) == LANE_CALLING; /* partner: call */
 }
 
+static uint64_t lane_byte(unsigned lane)
+{
+    return lane_place(lane) + 2;
+}
+
+/* Does another process hold the lane? Where the system cannot tell, yes. */
+static bool lane_is_held(const struct rendezvous *r, unsigned lane)
+{
+    bool held;
+    return os_byte_locked(descriptor(r), lane_byte(lane), &held) != 0 || held;
+}
+
+bool rendezvous_is_abandoned(const struct rendezvous *r, unsigned lane)
+{
+    return load_acquire(&r->shared->lanes[lane].state) == LANE_TAKEN && !lane_is_held(r, lane);
+}
+
 /* Opens both pipes of a lane for one side. */
 static int open_pipes(struct rendezvous *r, unsigned lane, uint64_t out, uint64_t in,
                       struct connection *c)
@@ -216,15 +233,9 @@ int rendezvous_accept(struct rendezvous *r, unsigned lane, struct connection *c)
     return error;
 }
 
-static uint64_t lane_byte(unsigned lane)
-{
-    return lane_place(lane) + 2;
-}
-
 bool rendezvous_free_lane(struct rendezvous *r, unsigned lane)
 {
-    bool held;
-    if (os_byte_locked(descriptor(r), lane_byte(lane), &held) != 0 || held) {
+    if (lane_is_held(r, lane)) {
         return false;
     }
     (void)hf_memory_discard(r->memory, lane_place(lane), LANE_STRIDE);
@@ -274,21 +285,12 @@ int rendezvous_open(struct rendezvous *r, const char *name, uint32_t user)
     return error;
 }
 
-/* Takes this lane if it is free; -EBUSY if not. */
-static int take_lane(struct rendezvous *r, unsigned lane, struct connection *c)
+/* Makes both pipes in memory of the lane's own. */
+static int furnish_lane(struct rendezvous *r, unsigned lane, struct connection *c)
 {
-    int error = os_byte_lock(descriptor(r), lane_byte(lane));
-    if (error != 0) {
-        return error;
-    }
-    if (load_acquire(&r->shared->lanes[lane].state) != LANE_FREE) {
-        error = -EBUSY; /* its last client has gone, and the server has not yet freed it */
-    }
     uint64_t place = lane_place(lane);
     char *base = hf_region_address(r->region);
-    if (error == 0) {
-        error = hf_memory_reserve(r->memory, place, LANE_STRIDE);
-    }
+    int error = hf_memory_reserve(r->memory, place, LANE_STRIDE);
     if (error == 0) {
         error = hf_pipe_init(base + place + LANE_REPLY, REPLY_CAPACITY);
     }
@@ -297,6 +299,23 @@ static int take_lane(struct rendezvous *r, unsigned lane, struct connection *c)
     }
     if (error == 0) {
         error = open_pipes(r, lane, LANE_DATA, LANE_REPLY, c);
+    }
+    return error;
+}
+
+/* Takes this lane if it is free; -EBUSY if not. */
+static int take_lane(struct rendezvous *r, unsigned lane, struct connection *c)
+{
+    _Atomic uint32_t *state = &r->shared->lanes[lane].state;
+    int error = os_byte_lock(descriptor(r), lane_byte(lane));
+    if (error != 0) {
+        return error;
+    }
+    if (load_acquire(state) != LANE_FREE) {
+        error = -EBUSY; /* its last client has gone, and the server has not yet freed it */
+    } else {
+        store_release(state, LANE_TAKEN); /* partner: rendezvous_is_abandoned */
+        error = furnish_lane(r, lane, c);
     }
     if (error != 0) {
         (void)os_byte_unlock(descriptor(r), lane_byte(lane));

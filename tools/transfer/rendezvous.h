@@ -50,6 +50,9 @@ void rendezvous_listen(struct rendezvous *r, uint32_t rung, int64_t timeout_ns);
 
 bool rendezvous_is_calling(const struct rendezvous *r, unsigned lane);
 
+/* Was the lane taken by a client that died before it could call? */
+bool rendezvous_is_abandoned(const struct rendezvous *r, unsigned lane);
+
 /* Answers the call on a lane; on an error the client is told that there is no connection. */
 int rendezvous_accept(struct rendezvous *r, unsigned lane, struct connection *c);
 

@@ -15,10 +15,11 @@
  *     lane_place(i) + 2       by the client that has lane i  (the pipes lock bytes of their own)
  *
  * A lane's state and who may change it:
- *     FREE -> CALLING         the client that holds the lane's byte, its pipes made and opened
+ *     FREE -> TAKEN           the client that holds the lane's byte, before it touches its memory
+ *     TAKEN -> CALLING        that client, its pipes made and opened
  *     CALLING -> SERVING      the server; or LEFT, if it cannot
- *     SERVING, LEFT -> FREE   the server, once the lane's byte is no longer locked
- * So a client that dies before CALLING leaves a free lane, and after it one that the server frees.
+ *     anything -> FREE        the server, once the lane's byte is no longer locked
+ * So a client that dies at any point leaves a free lane, or one that the server frees.
  */
 #ifndef TRANSFER_RENDEZVOUS_LAYOUT_H
 #define TRANSFER_RENDEZVOUS_LAYOUT_H
@@ -44,10 +45,10 @@
 
 #define SERVER_BYTE UINT64_C(0)
 
-enum { LANE_FREE = 0, LANE_CALLING = 1, LANE_SERVING = 2, LANE_LEFT = 3 };
+enum { LANE_FREE = 0, LANE_TAKEN = 1, LANE_CALLING = 2, LANE_SERVING = 3, LANE_LEFT = 4 };
 
 struct lane_line {
-    _Atomic uint32_t state; /* futex: the client waits for it to leave CALLING */
+    _Atomic uint32_t state; /* LANE_*; futex: the client waits for it to leave CALLING */
     uint8_t unused[124];
 };
 

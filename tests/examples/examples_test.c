@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* The examples do what their first lines say, and leave nothing. EXAMPLES is their folder. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "holdfast/holdfast.h"
+#include "support/support.h"
+
+#define NAME "SharedMemory" /* of the example; ctest runs nothing else that uses it meanwhile */
+
+static const char greeting[] = "1024 bytes of shared memory say: Hello, Holdfast!\n";
+
+static void run_shared_memory(void)
+{
+    const char *directory = temporary_directory();
+    const char *input = path_in(directory, "input");
+    const char *output = path_in(directory, "output");
+    const char *argv[] = {EXAMPLES "/shared_memory", NULL};
+    const struct spawn_options options = {.input = input, .output = output, .errors = output};
+    write_whole_file(input, "\n", 1);
+    int status = spawn_and_wait(argv, &options);
+    char *text = read_whole_file(output, NULL);
+    assert_non_null(text);
+    assert_int_equal(status, 0);
+    assert_non_null(strstr(text, greeting));
+    free(text);
+    hf_memory *memory;
+    assert_error(hf_shm_open(NAME, HF_READ_ONLY, &memory), -ENOENT);
+}
+
+TEST(shared_memory_greets_and_leaves_nothing)
+{
+    run_shared_memory();
+}
+
+TEST(shared_memory_runs_beside_what_an_earlier_run_left)
+{
+    hf_memory *left;
+    remove_shm_at_exit(NAME);
+    assert_ok(hf_shm_open_or_create(NAME, 3, NULL, NULL, &left));
+    run_shared_memory();
+    hf_memory_close(left);
+}
+
+/* As its first comment says: cat /dev/shm/SharedMemory. */
+TEST(shared_memory_is_to_be_seen_from_outside_until_enter_is_pressed)
+{
+    int keyboard[2];
+    const char *output = path_in(temporary_directory(), "output");
+    const char *argv[] = {EXAMPLES "/shared_memory", NULL};
+    remove_shm_at_exit(NAME);
+    assert_int_equal(pipe(keyboard), 0);
+    const struct spawn_options options = {.input_fd = keyboard[0], .output = output};
+    /* Its output goes to a file, so it is written only when it ends: look at the object. */
+    pid_t pid = spawn(argv, &options);
+    assert_true(wait_for_text("/dev/shm/" NAME, "Hello, Holdfast!", 10000));
+    assert_int_equal(wait_child_for(pid, 100), CHILD_RUNS);
+    assert_int_equal(write(keyboard[1], "\n", 1), 1);
+    assert_int_equal(wait_child_for(pid, 10000), 0);
+    assert_int_equal(access("/dev/shm/" NAME, F_OK), -1);
+}

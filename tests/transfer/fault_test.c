@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/* What happens to a transfer when processes die or stop, disks fill, and servers meet. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "transfer/session.h"
+
+static bool nothing_unnamed(void *context)
+{
+    return unnamed_bytes(*(pid_t *)context) == 0;
+}
+
+static pid_t start_endless(struct session *s)
+{
+    pid_t client =
+        session_start_client(s, (const char *const[]){session_endless_file(s, "endless"), NULL});
+    session_wait_until_under_way(s);
+    return client;
+}
+
+/* ---- clients ----------------------------------------------------------------------------- */
+
+TEST(a_killed_client_leaves_no_partial_file_and_the_server_serves_on)
+{
+    struct session s;
+    session_start(&s);
+    for (int i = 0; i < 5; i++) {
+        pid_t client = start_endless(&s);
+        sleep_ms((int64_t)random_below(50));
+        assert_int_equal(kill_and_reap(client), -SIGKILL);
+        assert_true(wait_until(nothing_unnamed, &s.server, 300));
+        assert_int_equal(target_entries(&s), 0);
+    }
+    assert_true(wait_for_text(s.log, "dropped endless: the client has gone", 1000));
+    const char *file = session_file(&s, "small", 1000);
+    assert_int_equal(SEND(&s, file), 0);
+    assert_true(same_content(file, path_in(s.target, "small")));
+}
+
+TEST(a_stopped_client_holds_up_nobody_and_goes_on_when_continued)
+{
+    struct session s;
+    session_start(&s);
+    pid_t client =
+        session_start_client(&s, (const char *const[]){session_file(&s, "large", 200 << 20), NULL});
+    session_wait_until_under_way(&s);
+    assert_int_equal(kill(client, SIGSTOP), 0);
+    wait_for_state(client, 'T');
+    struct session other = s; /* a second client must not write into the first one's files */
+    other.out = path_in(temporary_directory(), "out");
+    other.err = other.out;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(SEND(&other, "--force", session_file(&s, "small", 100000)), 0);
+        sleep_ms(100);
+    }
+    assert_true(target_entries(&s) == 1);
+    assert_int_equal(kill(client, SIGCONT), 0);
+    assert_int_equal(wait_child_for(client, 15000), 0);
+    assert_true(same_content(path_in(s.source, "large"), path_in(s.target, "large")));
+}
+
+TEST(more_clients_than_lanes_are_all_served)
+{
+    enum { CLIENTS = 80 };
+    struct session s;
+    session_start(&s);
+    pid_t clients[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "file-%d", i);
+        clients[i] = session_start_client(
+            &s, (const char *const[]){session_file(&s, name, 30000 + (uint64_t)i), NULL});
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        assert_int_equal(wait_child_for(clients[i], 15000), 0);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "file-%d", i);
+        assert_true(same_content(path_in(s.source, name), path_in(s.target, name)));
+    }
+}
+
+TEST(lanes_of_killed_clients_are_used_again)
+{
+    struct session s;
+    session_start(&s);
+    for (int i = 0; i < 80; i++) { /* more than there are lanes */
+        pid_t client = session_start_client(
+            &s, (const char *const[]){session_endless_file(&s, "endless"), NULL});
+        sleep_ms((int64_t)random_below(8)); /* before, while and after it takes one */
+        (void)kill_and_reap(client);
+    }
+    assert_true(wait_until(nothing_unnamed, &s.server, 1000));
+    assert_int_equal(SEND(&s, session_file(&s, "small", 1000)), 0);
+    /* Free lanes hold no memory: what is left is the first 16 KiB. */
+    struct stat st;
+    bool given_back = false;
+    for (int i = 0; i < 100 && !given_back; i++) {
+        assert_int_equal(stat(path_in("/dev/shm", s.object), &st), 0);
+        given_back = st.st_blocks * 512 <= 16384;
+        sleep_ms(10);
+    }
+    assert_true(given_back);
+}
+
+TEST(two_clients_that_race_for_a_name_get_one_winner)
+{
+    struct session s;
+    session_start(&s);
+    for (int round = 0; round < 15; round++) {
+        pid_t clients[2];
+        char name[32];
+        (void)snprintf(name, sizeof name, "prize-%d", round);
+        for (int i = 0; i < 2; i++) {
+            struct session mine = s;
+            mine.source = temporary_directory();
+            clients[i] = session_start_client(
+                &s, (const char *const[]){session_file(&mine, name, 2000000), NULL});
+        }
+        int first = wait_child_for(clients[0], 15000);
+        int second = wait_child_for(clients[1], 15000);
+        assert_int_equal(first + second, 1); /* one 0, one 1 */
+    }
+    assert_int_equal(target_entries(&s), 15);
+}
+
+/* ---- servers ----------------------------------------------------------------------------- */
+
+TEST(a_killed_server_is_told_to_its_client_within_a_second)
+{
+    struct session s;
+    session_start(&s);
+    pid_t client = start_endless(&s);
+    assert_int_equal(kill_and_reap(s.server), -SIGKILL);
+    assert_int_equal(wait_child_for(client, 1000), 4);
+    assert_true(says(s.err, "the server has died"));
+    char *err = read_whole_file(s.err, NULL);
+    assert_true(strchr(err, '\n') == err + strlen(err) - 1); /* one line */
+    free(err);
+    assert_int_equal(target_entries(&s), 0);
+}
+
+TEST(a_killed_server_is_taken_over_from_by_the_next)
+{
+    struct session s;
+    session_start(&s);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(kill_and_reap(s.server), -SIGKILL);
+        assert_true(rendezvous_exists(&s));
+        assert_int_equal(SEND(&s, session_file(&s, "small", 10)), 3); /* it says so: no server */
+        session_serve(&s, NULL);
+        assert_int_equal(SEND(&s, "-f", session_file(&s, "small", 10)), 0);
+    }
+    assert_int_equal(kill(s.server, SIGTERM), 0);
+    assert_int_equal(wait_child_for(s.server, 2000), 0);
+    assert_false(rendezvous_exists(&s));
+}
+
+TEST(a_stopped_server_is_alive)
+{
+    struct session s;
+    session_start(&s);
+    assert_int_equal(kill(s.server, SIGSTOP), 0);
+    wait_for_state(s.server, 'T');
+    pid_t client =
+        session_start_client(&s, (const char *const[]){session_file(&s, "file", 3 << 20), NULL});
+    assert_int_equal(wait_child_for(client, 500), CHILD_RUNS);
+    const char *const second[] = {holdfast(), "serve", "--name", s.name, NULL};
+    assert_int_equal(
+        spawn_and_wait(second, &(struct spawn_options){.output = s.out, .errors = s.out}), 5);
+    assert_int_equal(kill(s.server, SIGCONT), 0);
+    assert_int_equal(wait_child_for(client, 10000), 0);
+}
+
+TEST(a_second_server_of_a_name_is_refused_at_once)
+{
+    struct session s;
+    session_start(&s);
+    int64_t start = now_ms();
+    const char *const second[] = {holdfast(), "serve", "--name", s.name, NULL};
+    struct spawn_options options = {.output = s.out, .errors = s.err};
+    assert_int_equal(spawn_and_wait(second, &options), 5);
+    assert_true(now_ms() - start < 500);
+    assert_true(says(s.err, "a server of that name is running"));
+    assert_int_equal(SEND(&s, session_file(&s, "small", 10)), 0);
+}
+
+TEST(a_second_server_that_races_for_a_dead_ones_name_finds_one_winner)
+{
+    struct session s;
+    session_start(&s);
+    for (int round = 0; round < 4; round++) {
+        assert_int_equal(kill_and_reap(s.server), -SIGKILL);
+        pid_t servers[4];
+        for (int i = 0; i < 4; i++) {
+            s.log = path_in(temporary_directory(), "log");
+            servers[i] = session_start_server(&s, NULL);
+        }
+        int running = 0;
+        int64_t end = now_ms() + 1000;
+        for (int i = 0; i < 4; i++) {
+            /* The losers end within half a second; the winner never does. */
+            int code = wait_child_for(servers[i], end - now_ms() > 0 ? end - now_ms() : 1);
+            assert_true(code == CHILD_RUNS || code == 5);
+            if (code == CHILD_RUNS) {
+                running++;
+                s.server = servers[i];
+            }
+        }
+        assert_int_equal(running, 1);
+        assert_int_equal(SEND(&s, "-f", session_file(&s, "small", 10)), 0);
+    }
+}
+
+static void a_signalled_server(int number)
+{
+    struct session s;
+    session_start(&s);
+    pid_t client = start_endless(&s);
+    int64_t start = now_ms();
+    assert_int_equal(kill(s.server, number), 0);
+    assert_int_equal(wait_child_for(s.server, 2000), 0);
+    assert_true(now_ms() - start < 2000);
+    assert_int_equal(wait_child_for(client, 1000), 4);
+    assert_false(rendezvous_exists(&s));
+    assert_int_equal(target_entries(&s), 0);
+    assert_true(says(s.log, "dropped endless"));
+}
+
+TEST(a_signalled_server_drops_what_is_unfinished_on_sigterm)
+{
+    a_signalled_server(SIGTERM);
+}
+
+TEST(a_signalled_server_drops_what_is_unfinished_on_sigint)
+{
+    a_signalled_server(SIGINT);
+}
+
+TEST(no_server_is_said_at_once)
+{
+    struct session s;
+    session_init(&s);
+    int64_t start = now_ms();
+    assert_int_equal(SEND(&s, session_file(&s, "file", 10)), 3);
+    assert_true(now_ms() - start < 500);
+    assert_true(says(s.err, "no server of that name"));
+}
+
+TEST(a_client_waits_for_a_server_as_long_as_it_is_told)
+{
+    struct session s;
+    session_init(&s);
+    int64_t start = now_ms();
+    const char *file = session_file(&s, "file", 10);
+    assert_int_equal(SEND(&s, "--wait", "0.5", file), 3);
+    assert_true(now_ms() - start >= 500 && now_ms() - start < 2000);
+    pid_t client = session_start_client(&s, (const char *const[]){"--wait", "10", file, NULL});
+    sleep_ms(200);
+    session_serve(&s, NULL);
+    assert_int_equal(wait_child_for(client, 5000), 0);
+}
+
+/* ---- full disks -------------------------------------------------------------------------- */
+
+TEST(a_full_disk_is_told_to_the_client_and_the_server_serves_on)
+{
+    struct session s;
+    private_mounts();
+    session_init(&s);
+    mount_small_tmpfs(s.target, 4 << 20);
+    session_serve(&s, NULL);
+    assert_int_equal(SEND(&s, session_file(&s, "large", 40 << 20), session_file(&s, "small", 10)),
+                     1);
+    assert_true(says(s.err, "no space left on the server's disk"));
+    assert_true(same_content(path_in(s.source, "small"), path_in(s.target, "small")));
+    assert_int_equal(target_entries(&s), 1);
+    struct statvfs fs;
+    assert_int_equal(statvfs(s.target, &fs), 0);
+    assert_true(fs.f_bavail > fs.f_blocks / 2);
+}
+
+TEST(a_full_dev_shm_is_an_error_of_who_needed_it)
+{
+    struct session s;
+    private_mounts();
+    session_init(&s);
+    mount_small_tmpfs("/dev/shm", 512 << 10);
+    session_serve(&s, NULL);
+    const char *file = session_file(&s, "file", 10);
+    assert_int_equal(SEND(&s, file), 1); /* a lane takes more */
+    assert_true(says(s.err, "no space left in /dev/shm"));
+    assert_int_equal(kill(s.server, SIGTERM), 0);
+    assert_int_equal(wait_child_for(s.server, 2000), 0);
+
+    static char filler[512 << 10];
+    (void)memset(filler, 1, sizeof filler);
+    FILE *full = fopen("/dev/shm/filler", "w");
+    assert_non_null(full);
+    (void)fwrite(filler, 1, sizeof filler, full);
+    (void)fclose(full);
+    assert_int_equal(wait_child_for(session_start_server(&s, NULL), 5000), 1);
+    assert_true(says(s.log, "no space left in /dev/shm"));
+    assert_false(rendezvous_exists(&s));
+}
+
+/* ---- what is left, and rm ---------------------------------------------------------------- */
+
+static int remove_rendezvous(struct session *s)
+{
+    const char *const rm[] = {holdfast(), "rm", s->name, NULL};
+    return spawn_and_wait(rm, &(struct spawn_options){.output = s->out, .errors = s->err});
+}
+
+TEST(rm_removes_a_dead_servers_rendezvous_and_no_live_ones)
+{
+    struct session s;
+    session_start(&s);
+    assert_int_equal(remove_rendezvous(&s), 5);
+    assert_true(rendezvous_exists(&s));
+    assert_int_equal(SEND(&s, session_file(&s, "small", 10)), 0);
+    (void)kill_and_reap(s.server);
+    assert_int_equal(remove_rendezvous(&s), 0);
+    assert_false(rendezvous_exists(&s));
+    assert_int_equal(remove_rendezvous(&s), 3);
+}
+
+/* ---- file systems without unnamed files -------------------------------------------------- */
+
+static int serve_without_unnamed_files(void *context)
+{
+    struct session *s = context;
+    refuse_unnamed_files();
+    const char *const argv[] = {holdfast(), "serve", "--name", s->name, s->target, NULL};
+    return spawn_and_wait(argv, &(struct spawn_options){.output = s->log, .errors = s->log});
+}
+
+/* The server is a grandchild: that of the child which refuses itself the call. */
+static pid_t start_without_unnamed_files(struct session *s)
+{
+    (void)unlink(s->log);
+    pid_t parent = start_child(serve_without_unnamed_files, s);
+    assert_true(wait_for_text(s->log, "ready", 10000));
+    return parent;
+}
+
+TEST(without_unnamed_files_a_killed_servers_leftover_goes_with_the_next)
+{
+    struct session s;
+    session_init(&s);
+    pid_t parent = start_without_unnamed_files(&s);
+    const char *file = session_file(&s, "file", 3000000);
+    assert_int_equal(SEND(&s, file), 0);
+    assert_true(same_content(file, path_in(s.target, "file")));
+    assert_int_equal(SEND(&s, file), 1);
+    assert_int_equal(SEND(&s, "--force", file), 0);
+    assert_int_equal(target_entries(&s), 1);
+
+    pid_t client =
+        session_start_client(&s, (const char *const[]){session_endless_file(&s, "endless"), NULL});
+    for (int i = 0; i < 500 && target_entries(&s) == 1; i++) {
+        sleep_ms(10);
+    }
+    assert_int_equal(count_entries(s.target, ".part"), 1);
+
+    /* Another server in the same directory leaves a live one's file alone. */
+    struct session other = s;
+    (void)unique_name(other.name, "other");
+    (void)snprintf(other.object, sizeof other.object, "holdfast.%u.%s", (unsigned)geteuid(),
+                   other.name);
+    remove_shm_at_exit(other.object);
+    other.log = path_in(temporary_directory(), "log");
+    session_serve(&other, NULL);
+    assert_int_equal(count_entries(s.target, ".part"), 1);
+    (void)kill_and_reap(other.server);
+
+    (void)kill_and_reap(parent);
+    assert_int_equal(wait_child_for(client, 2000), 4);
+    assert_int_equal(count_entries(s.target, ".part"), 1);
+    session_serve(&s, NULL);
+    assert_int_equal(count_entries(s.target, ".part"), 0);
+    assert_int_equal(target_entries(&s), 1);
+}
