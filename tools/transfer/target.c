@@ -307,8 +307,8 @@ void target_discard(struct target_file *file)
 
 int target_make_directory(const struct target_directory *top, const char *path)
 {
-    int parent;
-    const char *name;
+    int parent = -1;
+    const char *name = "";
     int error = open_parent(top, path, &parent, &name);
     if (error != 0) {
         return error;
@@ -328,8 +328,8 @@ int target_make_directory(const struct target_directory *top, const char *path)
 int target_finish_directory(const struct target_directory *top, const char *path,
                             const struct target_attributes *keep)
 {
-    int parent;
-    const char *name;
+    int parent = -1;
+    const char *name = "";
     int error = open_parent(top, path, &parent, &name);
     if (error != 0) {
         return error;
