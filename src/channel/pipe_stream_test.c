@@ -24,6 +24,7 @@ struct side {
     uint64_t piece;
     uint64_t random;
     bool in_place;
+    int64_t idle_ms; /* after opening */
 };
 
 static uint64_t draw(struct side *side, uint64_t limit)
@@ -57,6 +58,7 @@ static void write_in_place(struct side *side, hf_pipe *pipe, uint64_t at, uint64
 static void write_stream(struct side *side)
 {
     hf_pipe *pipe = open_side(side->place, HF_PIPE_WRITER);
+    sleep_ms(side->idle_ms);
     char *bytes = malloc(PIECE);
     assert_non_null(bytes);
     for (uint64_t done = 0; done < side->total;) {
@@ -118,8 +120,8 @@ static int write_stream_in_child(void *context)
 static void stream_between_processes(uint64_t capacity, uint64_t piece, bool in_place)
 {
     struct place place = new_place(capacity);
-    struct side writer = {&place, MUCH, piece, random_below(UINT64_MAX), in_place};
-    struct side reader = {&place, MUCH, piece, random_below(UINT64_MAX), in_place};
+    struct side writer = {&place, MUCH, piece, random_below(UINT64_MAX), in_place, 0};
+    struct side reader = {&place, MUCH, piece, random_below(UINT64_MAX), in_place, 0};
     pid_t child = start_child(write_stream_in_child, &writer); /* forked before either is open */
     read_stream(&reader);
     assert_int_equal(wait_child(child), 0);
@@ -160,8 +162,8 @@ static void *write_stream_in_thread(void *context)
 static void stream_between_threads(uint64_t capacity, uint64_t piece, bool in_place)
 {
     struct place place = new_place(capacity);
-    struct side writer = {&place, 8 * MIB, piece, random_below(UINT64_MAX), in_place};
-    struct side reader = {&place, 8 * MIB, piece, random_below(UINT64_MAX), in_place};
+    struct side writer = {&place, 8 * MIB, piece, random_below(UINT64_MAX), in_place, 0};
+    struct side reader = {&place, 8 * MIB, piece, random_below(UINT64_MAX), in_place, 0};
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, write_stream_in_thread, &writer), 0);
     read_stream(&reader);
@@ -186,7 +188,8 @@ static int write_by_name(void *name)
     struct place place = {.capacity = 4 * KIB, .offset = 1024};
     assert_ok(hf_shm_open(name, HF_READ_WRITE, &place.memory));
     assert_ok(hf_region_map(place.memory, NULL, &place.region));
-    struct side writer = {&place, 1 * MIB, PIECE, 1, false};
+    /* Idle for long enough to be asked whether it lives. */
+    struct side writer = {&place, 1 * MIB, PIECE, 1, false, 300};
     write_stream(&writer);
     hf_region_unmap(place.region);
     hf_memory_close(place.memory);
@@ -203,7 +206,7 @@ TEST(two_processes_meet_by_name_with_regions_that_start_differently)
     assert_ok(hf_region_map(place.memory, &from_512, &place.region));
     assert_ok(hf_pipe_init((char *)hf_region_address(place.region) + 512, 4 * KIB));
     pid_t child = start_child(write_by_name, name);
-    struct side reader = {&place, 1 * MIB, PIECE, 2, false};
+    struct side reader = {&place, 1 * MIB, PIECE, 2, false, 0};
     read_stream(&reader);
     assert_int_equal(wait_child(child), 0);
     hf_region_unmap(place.region);
@@ -295,6 +298,39 @@ static int reserve_it_all(void *context)
     assert_int_equal(length, 4096);
     hf_pipe_close(writer);
     return 0;
+}
+
+static int sleep_until_the_end(void *context)
+{
+    hf_pipe *reader = open_side(context, HF_PIPE_READER);
+    char byte;
+    size_t got;
+    assert_ok(hf_pipe_read(reader, &byte, 1, HF_FOREVER, &got));
+    assert_int_equal(got, 0);
+    hf_pipe_close(reader);
+    return 0;
+}
+
+TEST(a_close_wakes_the_sleeper_at_once)
+{
+    enum { CLOSES = 15 };
+    unsigned slow = 0;
+    for (int i = 0; i < CLOSES; i++) {
+        struct place place = new_place(4 * KIB);
+        hf_pipe *writer = open_side(&place, HF_PIPE_WRITER);
+        pid_t child = start_child(sleep_until_the_end, &place);
+        while (load_acquire(&place.layout->lines[HF_PIPE_READER].needs) == 0) {
+            (void)usleep(100);
+        }
+        wait_for_state(child, 'S'); /* its slice has just begun */
+        int64_t start = now_ms();
+        hf_pipe_close(writer);
+        assert_int_equal(wait_child(child), 0);
+        slow += now_ms() - start >= 25;
+        close_place(&place);
+    }
+    print_message("%u of %d closes took 25 ms or more to be noticed\n", slow, CLOSES);
+    assert_true(slow < CLOSES / 2);
 }
 
 TEST(who_wants_much_sleeps_until_there_is_that_much)

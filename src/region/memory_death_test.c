@@ -165,7 +165,7 @@ static void meet(struct race *race, unsigned round)
 {
     (void)fetch_add_release(&race->arrived, 1u);
     for (unsigned turns = 0; load_acquire(&race->arrived) < 2 * (round + 1); turns++) {
-        if (turns > 1000) {
+        if (turns > 20000) {
             (void)sched_yield();
         }
     }

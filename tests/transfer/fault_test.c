@@ -51,7 +51,7 @@ TEST(a_stopped_client_holds_up_nobody_and_goes_on_when_continued)
     assert_int_equal(kill(client, SIGSTOP), 0);
     wait_for_state(client, 'T');
     struct session other = s; /* a second client must not write into the first one's files */
-    other.out = path_in(temporary_directory(), "out");
+    other.out = kept_path(temporary_directory(), "out");
     other.err = other.out;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(SEND(&other, "--force", session_file(&s, "small", 100000)), 0);
@@ -198,7 +198,7 @@ TEST(a_second_server_that_races_for_a_dead_ones_name_finds_one_winner)
         assert_int_equal(kill_and_reap(s.server), -SIGKILL);
         pid_t servers[4];
         for (int i = 0; i < 4; i++) {
-            s.log = path_in(temporary_directory(), "log");
+            s.log = kept_path(temporary_directory(), "log");
             servers[i] = session_start_server(&s, NULL);
         }
         int running = 0;
@@ -374,7 +374,7 @@ TEST(without_unnamed_files_a_killed_servers_leftover_goes_with_the_next)
     (void)snprintf(other.object, sizeof other.object, "holdfast.%u.%s", (unsigned)geteuid(),
                    other.name);
     remove_shm_at_exit(other.object);
-    other.log = path_in(temporary_directory(), "log");
+    other.log = kept_path(temporary_directory(), "log");
     session_serve(&other, NULL);
     assert_int_equal(count_entries(s.target, ".part"), 1);
     (void)kill_and_reap(other.server);

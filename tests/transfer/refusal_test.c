@@ -279,10 +279,10 @@ TEST(a_target_that_cannot_be_written_is_told_to_the_client)
     drop_privileges();
     (void)snprintf(s.object, sizeof s.object, "holdfast.%u.%s", (unsigned)geteuid(), s.name);
     remove_shm_at_exit(s.object);
-    s.log = path_in(temporary_directory(), "log");
+    s.log = kept_path(temporary_directory(), "log");
     s.source = temporary_directory();
-    s.out = path_in(s.source, "out");
-    s.err = path_in(s.source, "err");
+    s.out = kept_path(s.source, "out");
+    s.err = kept_path(s.source, "err");
     session_serve(&s, NULL);
     assert_int_equal(SEND(&s, session_file(&s, "file", 10)), 1);
     assert_true(says(s.err, "Permission denied"));
@@ -320,8 +320,8 @@ static int meet_planted(void *context)
     drop_privileges();
     const char *files = temporary_directory();
     s->source = s->target = files;
-    s->out = path_in(files, "out");
-    s->err = path_in(files, "err");
+    s->out = kept_path(files, "out");
+    s->err = kept_path(files, "err");
     assert_int_equal(run_serve(s), 6);
     assert_true(says(s->err, "belongs to another user: refused"));
     assert_int_equal(SEND(s, session_file(s, "file", 10)), 6);
@@ -414,8 +414,8 @@ static int send_as_a_member(void *context)
     drop_privileges();
     const char *files = temporary_directory();
     s->source = files;
-    s->out = path_in(files, "out");
-    s->err = path_in(files, "err");
+    s->out = kept_path(files, "out");
+    s->err = kept_path(files, "err");
     const char *file = session_file(s, "file", 100000);
     assert_int_equal(SEND(s, file), 3);                   /* one's own server: there is none */
     assert_int_equal(SEND(s, "--user", "root", file), 0); /* another user's */
@@ -428,8 +428,8 @@ static int send_as_a_stranger(void *context)
     drop_privileges();
     const char *files = temporary_directory();
     s->source = files;
-    s->out = path_in(files, "out");
-    s->err = path_in(files, "err");
+    s->out = kept_path(files, "out");
+    s->err = kept_path(files, "err");
     assert_int_equal(SEND(s, "--user", "0", session_file(s, "file", 10)), 6);
     return 0;
 }

@@ -17,11 +17,14 @@ const char *holdfast(void)
     return HF_TOOL_PATH;
 }
 
-static char *kept(const char *text)
+const char *kept_path(const char *directory, const char *name)
 {
-    char *copy = strdup(text);
-    assert_non_null(copy);
-    return copy;
+    static char *kept[256]; /* what is still reachable at the end is no leak */
+    static size_t used;
+    assert_true(used < sizeof kept / sizeof kept[0]);
+    kept[used] = strdup(path_in(directory, name));
+    assert_non_null(kept[used]);
+    return kept[used++];
 }
 
 void session_init(struct session *s)
@@ -33,9 +36,9 @@ void session_init(struct session *s)
     s->target = temporary_directory();
     s->source = temporary_directory();
     const char *logs = temporary_directory();
-    s->log = kept(path_in(logs, "server"));
-    s->out = kept(path_in(logs, "out"));
-    s->err = kept(path_in(logs, "err"));
+    s->log = kept_path(logs, "server");
+    s->out = kept_path(logs, "out");
+    s->err = kept_path(logs, "err");
 }
 
 /* Starts the command with `fixed` and then `more`. */

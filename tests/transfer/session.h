@@ -23,6 +23,9 @@ struct session {
 /* The command under test. */
 const char *holdfast(void);
 
+/* As path_in, and good until the test ends. */
+const char *kept_path(const char *directory, const char *name);
+
 /* Names, directories, and files; no server yet. */
 void session_init(struct session *s);
 
