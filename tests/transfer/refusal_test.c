@@ -275,7 +275,7 @@ TEST(a_target_that_cannot_be_written_is_told_to_the_client)
     struct session s;
     session_init(&s);
     assert_int_equal(chmod(s.target, 0555), 0);
-    assert_int_equal(chmod(s.source, 0755), 0);
+    share_holdfast();
     drop_privileges();
     (void)snprintf(s.object, sizeof s.object, "holdfast.%u.%s", (unsigned)geteuid(), s.name);
     remove_shm_at_exit(s.object);
@@ -306,6 +306,7 @@ static void start_planted(struct session *s, uint32_t mode)
         SKIP("needs root, to plant as one user and meet it as another");
     }
     session_init(s);
+    share_holdfast();
     (void)snprintf(s->object, sizeof s->object, "holdfast.%u.%s", UNPRIVILEGED_USER, s->name);
     remove_shm_at_exit(s->object);
     hf_memory *planted;
@@ -441,6 +442,7 @@ TEST(members_of_the_group_may_send_and_strangers_may_not)
     }
     struct session s;
     session_init(&s);
+    share_holdfast();
     session_serve(&s, (const char *const[]){"--group", "nogroup", NULL});
     assert_int_equal(run_child(send_as_a_member, &s), 0);
     assert_int_equal(target_entries(&s), 1);

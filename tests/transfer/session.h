@@ -23,6 +23,9 @@ struct session {
 /* The command under test. */
 const char *holdfast(void);
 
+/* Puts it where an unprivileged user can execute it, wherever the build stands. */
+void share_holdfast(void);
+
 /* As path_in, and good until the test ends. */
 const char *kept_path(const char *directory, const char *name);
 
