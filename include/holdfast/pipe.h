@@ -71,8 +71,9 @@ HF_API void hf_pipe_close(hf_pipe *pipe);
  * Waits until at least `minimum` bytes (at least 1, at most the capacity) are free, and gives the
  * run that starts at the stream's end: *length bytes, fewer than `minimum` only where the ring
  * wraps. Reserving again without a commit gives the same start. `timeout_ns` is in nanoseconds;
- * 0 tries, HF_FOREVER waits. -EAGAIN (tried), -ETIMEDOUT, -EPIPE if the reader has closed or
- * died, -EBADMSG, -EINVAL (also for a reader's handle).
+ * 0 tries, HF_FOREVER waits. Where both sides wait for much, their two minimums must not exceed the
+ * capacity together, or each can wait for the other. -EAGAIN (tried), -ETIMEDOUT, -EPIPE if the
+ * reader has closed or died, -EBADMSG, -EINVAL (also for a reader's handle).
  */
 HF_API int hf_pipe_reserve(hf_pipe *pipe, uint64_t minimum, int64_t timeout_ns, void **run,
                            uint64_t *length);

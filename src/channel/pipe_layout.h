@@ -2,10 +2,10 @@
 /*
  * The bytes of a pipe in shared memory; pipe.c is what is done with them.
  *
- *       0  identity: magic, version, capacity       written by init
- *     128  the writer's line                        written by the writer (needs: cleared by the
- * reader) 256  the reader's line                        written by the reader (needs: cleared by
- * the writer) 384  the ring, `capacity` bytes
+ *       0  identity: magic, version, capacity   written by init
+ *     128  the writer's line                    written by the writer; the reader clears needs
+ *     256  the reader's line                    written by the reader; the writer clears needs
+ *     384  the ring, `capacity` bytes
  *
  * Positions count bytes since the pipe was made and never wrap; a position's place in the ring is
  * its remainder by the capacity.

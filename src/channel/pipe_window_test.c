@@ -17,6 +17,8 @@ int __real_hf_os_wait(const volatile void *word, uint32_t expected, int64_t time
 int __wrap_hf_os_wait(const volatile void *word, uint32_t expected, int64_t timeout_ns);
 int __real_hf_os_byte_locked(int fd, uint64_t offset, bool *locked);
 int __wrap_hf_os_byte_locked(int fd, uint64_t offset, bool *locked);
+void __real_hf_os_wake(const volatile void *word, int count);
+void __wrap_hf_os_wake(const volatile void *word, int count);
 uint64_t __real_hf_os_now_ns(void);
 uint64_t __wrap_hf_os_now_ns(void);
 
@@ -24,6 +26,7 @@ static void (*at_clock)(void); /* called before each look at the clock */
 static void (*at_wait)(void);  /* called before each sleep */
 static void (*at_ask)(void);   /* called before the system is asked whether the peer lives */
 static unsigned waits;
+static unsigned wakes;
 
 static struct both {
     struct place place;
@@ -50,16 +53,18 @@ static void close_both(void)
 
 /* ---- a wake is never lost ---------------------------------------------------------------- */
 
-/* Shared by the processes of a stream: sleeps that ended by time while there was something. */
+/* Shared by both processes: sleeps that ended by time while there was something. */
 static _Atomic uint32_t *lost;
+static struct place there; /* questions */
+static struct place back;  /* answers */
 
-static bool enough_for(const struct pipe_line *mine, uint32_t needs)
+/* Is there a byte to read for this reader? */
+static bool has_a_byte(const struct pipe_line *reader)
 {
-    struct pipe_layout *layout = both.place.layout;
-    uint64_t used = load_acquire(&layout->lines[HF_PIPE_WRITER].position) -
-                    load_acquire(&layout->lines[HF_PIPE_READER].position);
-    bool reader = mine == &layout->lines[HF_PIPE_READER];
-    return (reader ? used : layout->capacity - used) >= needs;
+    bool answers = reader == &back.layout->lines[HF_PIPE_READER];
+    const struct pipe_line *lines = (answers ? &back : &there)->layout->lines;
+    return load_acquire(&lines[HF_PIPE_WRITER].position) !=
+           load_acquire(&lines[HF_PIPE_READER].position);
 }
 
 /* A peer that was only held up by the scheduler clears `needs` soon; one that never saw it does
@@ -69,7 +74,7 @@ static void look_for_a_lost_wake(const volatile void *word, uint32_t expected)
     const struct pipe_line *mine =
         (const void *)((const volatile char *)word - offsetof(struct pipe_line, needs));
     for (int i = 0; i < 200; i++) {
-        if (load_acquire(&mine->needs) != expected || !enough_for(mine, expected)) {
+        if (load_acquire(&mine->needs) != expected || !has_a_byte(mine)) {
             return;
         }
         sleep_ms(10);
@@ -90,6 +95,12 @@ int __wrap_hf_os_wait(const volatile void *word, uint32_t expected, int64_t time
     return result;
 }
 
+void __wrap_hf_os_wake(const volatile void *word, int count)
+{
+    wakes++;
+    __real_hf_os_wake(word, count);
+}
+
 int __wrap_hf_os_byte_locked(int fd, uint64_t offset, bool *locked)
 {
     if (at_ask != NULL) {
@@ -106,40 +117,55 @@ uint64_t __wrap_hf_os_now_ns(void)
     return __real_hf_os_now_ns();
 }
 
-static int fill(void *context)
+/* Some time from nothing to about what it takes to be woken. */
+static void dawdle(void)
 {
-    hf_pipe *writer = open_side(&both.place, HF_PIPE_WRITER);
-    for (uint64_t left = *(uint64_t *)context; left > 0;) {
-        void *run;
-        uint64_t length;
-        assert_ok(hf_pipe_reserve(writer, 1, HF_FOREVER, &run, &length));
-        length = length < left ? length : left;
-        assert_ok(hf_pipe_commit(writer, length));
-        left -= length;
+    for (uint64_t left = random_below(20000); left > 0; left--) {
+        (void)*(volatile const uint64_t *)&left;
     }
-    hf_pipe_close(writer);
+}
+
+static int answer(void *unused)
+{
+    (void)unused;
+    hf_pipe *in = open_side(&there, HF_PIPE_READER);
+    hf_pipe *out = open_side(&back, HF_PIPE_WRITER);
+    for (size_t got = 1; got > 0;) {
+        char byte;
+        assert_ok(hf_pipe_read(in, &byte, 1, HF_FOREVER, &got));
+        dawdle();
+        assert_ok(hf_pipe_write(out, &byte, got, HF_FOREVER, NULL));
+    }
+    hf_pipe_close(in);
+    hf_pipe_close(out);
     return 0;
 }
 
-TEST(no_wake_is_lost_while_both_sides_go_to_sleep_all_the_time)
+/* Each goes to sleep about when the other has something for it. A wake that is lost stays lost:
+   the other then sleeps as well. */
+TEST(no_wake_is_lost_when_one_goes_to_sleep_as_the_other_wakes_it)
 {
-    uint64_t total = 256 * MIB;
-    both.place = new_place(4 * KIB);
+    there = new_place(4 * KIB);
+    back = new_place(4 * KIB);
     lost = shared_page();
-    pid_t child = start_child(fill, &total);
-    hf_pipe *reader = open_side(&both.place, HF_PIPE_READER);
-    for (uint64_t length = 1; length > 0;) {
-        const void *run;
-        assert_ok(hf_pipe_peek(reader, 1, HF_FOREVER, &run, &length));
-        assert_ok(hf_pipe_release(reader, length));
-        total -= length;
+    (void)random_below(2); /* draws the seed for both */
+    pid_t child = start_child(answer, NULL);
+    hf_pipe *out = open_side(&there, HF_PIPE_WRITER);
+    hf_pipe *in = open_side(&back, HF_PIPE_READER);
+    for (int64_t end = now_ms() + 2000; now_ms() < end && load_acquire(lost) == 0;) {
+        char byte = 'x';
+        size_t got;
+        assert_ok(hf_pipe_write(out, &byte, 1, HF_FOREVER, NULL));
+        dawdle();
+        assert_ok(hf_pipe_read(in, &byte, 1, HF_FOREVER, &got));
     }
+    hf_pipe_close(out);
     assert_int_equal(wait_child(child), 0);
-    assert_int_equal(total, 0);
     print_message("this side slept %u times\n", waits);
     assert_int_equal(load_acquire(lost), 0);
-    hf_pipe_close(reader);
-    close_place(&both.place);
+    hf_pipe_close(in);
+    close_place(&there);
+    close_place(&back);
 }
 
 /* ---- what the other side does in a window ------------------------------------------------ */
@@ -193,26 +219,32 @@ TEST(what_is_committed_just_before_the_sleep_ends_it_at_once)
     close_both();
 }
 
+static size_t last_words;
+
 static void close_the_writer(void)
 {
     at_ask = NULL;
-    assert_ok(hf_pipe_write(both.writer, "last", 4, 0, NULL));
+    assert_ok(hf_pipe_write(both.writer, "last", last_words, 0, NULL));
     hf_pipe_close(both.writer);
     both.writer = NULL;
 }
 
 TEST(a_writer_that_closes_while_it_is_asked_whether_it_lives_has_not_died)
 {
-    open_both();
-    char bytes[8];
-    size_t got;
-    at_ask = close_the_writer;
-    assert_ok(hf_pipe_read(both.reader, bytes, sizeof bytes, SECONDS(10), &got));
-    assert_null(both.writer);
-    assert_int_equal(got, 4);
-    assert_ok(hf_pipe_read(both.reader, bytes, sizeof bytes, SECONDS(10), &got));
-    assert_int_equal(got, 0);
-    close_both();
+    for (last_words = 0; last_words < 2; last_words++) {
+        open_both();
+        char bytes[8];
+        size_t got;
+        at_ask = close_the_writer;
+        for (size_t left = last_words; left > 0; left -= got) {
+            assert_ok(hf_pipe_read(both.reader, bytes, sizeof bytes, SECONDS(10), &got));
+            assert_in_range(got, 1, left);
+        }
+        assert_ok(hf_pipe_read(both.reader, bytes, sizeof bytes, SECONDS(10), &got));
+        assert_int_equal(got, 0);
+        assert_null(both.writer);
+        close_both();
+    }
 }
 
 static void close_the_reader(void)
@@ -240,6 +272,27 @@ TEST(needs_that_a_dead_sleeper_left_do_not_hold_the_other_side_up)
     store_relaxed(&both.place.layout->lines[HF_PIPE_READER].needs, 1u);
     assert_ok(hf_pipe_write(both.writer, "x", 1, 0, NULL));
     assert_int_equal(load_relaxed(&both.place.layout->lines[HF_PIPE_READER].needs), 0);
+    close_both();
+}
+
+TEST(who_sleeps_for_much_is_woken_once_and_not_before)
+{
+    open_both();
+    char bytes[4096] = {0};
+    store_relaxed(&both.place.layout->lines[HF_PIPE_READER].needs, 100u);
+    assert_ok(hf_pipe_write(both.writer, bytes, 50, 0, NULL));
+    assert_ok(hf_pipe_write(both.writer, bytes, 49, 0, NULL));
+    assert_int_equal(wakes, 0);
+    assert_ok(hf_pipe_write(both.writer, bytes, 1, 0, NULL));
+    assert_int_equal(wakes, 1);
+    assert_ok(hf_pipe_write(both.writer, bytes, 4096 - 100, 0, NULL));
+    assert_int_equal(wakes, 1);
+    store_relaxed(&both.place.layout->lines[HF_PIPE_WRITER].needs, 4096u);
+    size_t got;
+    assert_ok(hf_pipe_read(both.reader, bytes, 4095, 0, &got));
+    assert_int_equal(wakes, 1);
+    assert_ok(hf_pipe_read(both.reader, bytes, 1, 0, &got));
+    assert_int_equal(wakes, 2);
     close_both();
 }
 

@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* The examples do what their first lines say, and leave nothing. EXAMPLES is their folder. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "holdfast/holdfast.h"
 #include "support/support.h"
 
-#define NAME "SharedMemory" /* of the example; ctest runs nothing else that uses it meanwhile */
+#define NAME "SharedMemory" /* the example's */
 
 static const char greeting[] = "1024 bytes of shared memory say: Hello, Holdfast!\n";
+
+/* The name is the machine's: another test run may be at it too. Until this process ends. */
+static void have_the_name_alone(void)
+{
+    int directory = open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(directory >= 0);
+    assert_int_equal(flock(directory, LOCK_EX), 0);
+}
 
 static void run_shared_memory(void)
 {
@@ -31,11 +41,13 @@ static void run_shared_memory(void)
 
 TEST(shared_memory_greets_and_leaves_nothing)
 {
+    have_the_name_alone();
     run_shared_memory();
 }
 
 TEST(shared_memory_runs_beside_what_an_earlier_run_left)
 {
+    have_the_name_alone();
     hf_memory *left;
     remove_shm_at_exit(NAME);
     assert_ok(hf_shm_open_or_create(NAME, 3, NULL, NULL, &left));
@@ -46,6 +58,7 @@ TEST(shared_memory_runs_beside_what_an_earlier_run_left)
 /* As its first comment says: cat /dev/shm/SharedMemory. */
 TEST(shared_memory_is_to_be_seen_from_outside_until_enter_is_pressed)
 {
+    have_the_name_alone();
     int keyboard[2];
     const char *output = path_in(temporary_directory(), "output");
     const char *argv[] = {EXAMPLES "/shared_memory", NULL};

@@ -14,8 +14,8 @@
 
 /* Whoever takes over from a dead server holds its byte for a moment; only one that keeps it lives.
  * Together well under the half second in which a second server is to be refused. */
-#define TAKE_OVER_TRIES 10
-#define TAKE_OVER_PAUSE (20 * MS)
+#define TAKE_OVER_TRIES 5
+#define TAKE_OVER_PAUSE (10 * MS)
 
 static void pause_ns(int64_t ns)
 {
