@@ -9,7 +9,7 @@
 #include "transfer/digest.h"
 
 /* A write(2) of more than this lets data drop out of the cache between digest and write. */
-#define PIECE_MAX (UINT64_C(256) << 10)
+#define PIECE_MAX (UINT64_C(512) << 10)
 
 struct receiver {
     struct connection *c;

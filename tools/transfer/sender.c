@@ -15,10 +15,10 @@
 #include "transfer/digest.h"
 
 /* A read(2) fills at most this much, which is hashed while it is in cache. */
-#define PIECE_MAX (UINT64_C(256) << 10)
+#define PIECE_MAX (UINT64_C(512) << 10)
 
 /* The most free room that is waited for: fewer, longer sleeps when the server is the slower one. */
-#define ROOM_WANTED (UINT64_C(256) << 10)
+#define ROOM_WANTED (UINT64_C(512) << 10)
 
 /* ---- verdicts ---------------------------------------------------------------------------- */
 
