@@ -10,11 +10,12 @@ JOBS   ?= 4
 SETUP         := sh scripts/setup.sh
 CMAKE         := cmake
 BENCH_PROGRAM := build/release/bench/holdfast-bench
+PROOF_PROGRAM := build/release/tests/proof/holdfast-proof
 
 # As it was typed: neither make nor the shell has expanded anything in it.
 export HF_ONLY := $(value ONLY)
 
-.PHONY: all demo check bench install format format-check lint clean help
+.PHONY: all demo check proof bench install format format-check lint clean help
 
 all: ## build the library, the command and the examples into build/release (1 minute)
 	@$(SETUP) build
@@ -29,6 +30,13 @@ check: ## build and run the tests (8 minutes at most)
 	@$(CMAKE) --preset $(PRESET) -DHF_TESTS=ON $(CMAKE_ARGS) >/dev/null
 	@$(CMAKE) --build --preset $(PRESET)
 	@ctest --preset $(PRESET) -j $(JOBS)
+
+proof: ## kill at every instruction; ONLY='a|b' picks scenarios, KEEP_GOING=1 goes on (60 minutes at most)
+	@$(SETUP) check
+	@$(CMAKE) --preset release -DHF_TESTS=ON $(CMAKE_ARGS) >/dev/null
+	@$(CMAKE) --build --preset release
+	@$(CMAKE) -E make_directory build/proof
+	@$(PROOF_PROGRAM) --only "$$HF_ONLY" --output build/proof/results.json
 
 bench: ## measure against peers, side by side; ONLY='a|b' picks rows (10 minutes)
 	@$(SETUP) bench

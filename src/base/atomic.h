@@ -29,6 +29,12 @@ static inline void fence_store_load(void)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
+/* Orders earlier stores before later ones, for whoever looks with load_acquire. */
+static inline void fence_stores(void)
+{
+    atomic_thread_fence(memory_order_release);
+}
+
 /* Tells the processor that this is a spin. */
 static inline void spin_pause(void)
 {

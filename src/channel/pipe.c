@@ -69,10 +69,13 @@ int hf_pipe_init(void *place, uint64_t capacity)
         return -EINVAL;
     }
     struct pipe_layout *shared = place;
-    memset(shared, 0, sizeof *shared);
-    shared->magic = PIPE_MAGIC;
+    /* No pipe, until it is whole: whoever dies in here leaves nothing that can be opened. */
+    store_relaxed(&shared->magic, 0);
+    fence_stores();
+    memset((char *)place + offsetof(struct pipe_layout, lines), 0, sizeof shared->lines);
     shared->version = PIPE_VERSION;
     shared->capacity = capacity;
+    store_release(&shared->magic, PIPE_MAGIC); /* partner: validate */
     return 0;
 }
 
@@ -82,7 +85,8 @@ int hf_pipe_init(void *place, uint64_t capacity)
    change it between check and use. */
 static int validate(const struct pipe_layout *shared, uint64_t room, uint64_t *capacity)
 {
-    if (room < sizeof *shared || shared->magic != PIPE_MAGIC || shared->version != PIPE_VERSION) {
+    if (room < sizeof *shared || load_acquire(&shared->magic) != PIPE_MAGIC ||
+        shared->version != PIPE_VERSION) {
         return -EBADMSG;
     }
     uint64_t claimed = *(const volatile uint64_t *)&shared->capacity;

@@ -34,7 +34,7 @@ struct pipe_line {
 };
 
 struct pipe_layout {
-    uint32_t magic;
+    _Atomic uint32_t magic; /* 0 while the pipe is being made: written first and last */
     uint32_t version;
     uint64_t capacity; /* bytes in the ring; a power of two */
     uint8_t unused[112];
