@@ -14,7 +14,7 @@ listing() {
 is_somebody_elses() {
     case $1 in
     *hft* | SharedMemory) return 1 ;;
-    *) grep -qsF "/dev/shm/$1" /proc/[0-9]*/maps ;;
+    *) grep -qsE " $(stat -c %i "/dev/shm/$1") +/dev/shm/" /proc/[0-9]*/maps ;;
     esac
 }
 
