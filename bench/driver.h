@@ -43,7 +43,8 @@ int report_row(bench_report *report, const bench_row *row, const double costs[BE
 int report_write(bench_report *report);
 void report_close(bench_report *report);
 
-/* ---- progress, on stderr, in driver.c ----------------------------------------------------- */
+/* ---- message.c: progress, on stderr -----------------------------------------------------------
+ */
 
 void progress_round(const char *row, unsigned round, unsigned rounds);
 void progress_clear(void);

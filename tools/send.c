@@ -7,12 +7,12 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "commands.h"
 #include "names.h"
 #include "os/os.h"
+#include "pause.h"
 #include "report.h"
 #include "transfer/rendezvous.h"
 #include "transfer/sender.h"
@@ -119,12 +119,6 @@ static int parse(int argc, char **argv, struct send_options *o)
         return usage_error("send");
     }
     return -1;
-}
-
-static void pause_ms(long ms)
-{
-    struct timespec t = {.tv_sec = 0, .tv_nsec = ms * 1000000};
-    (void)nanosleep(&t, NULL);
 }
 
 /* Finds the server and takes a lane, waiting for a server as long as the user allows, and for a

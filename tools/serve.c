@@ -12,12 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "commands.h"
 #include "names.h"
 #include "os/os.h"
+#include "pause.h"
 #include "report.h"
 #include "transfer/receiver.h"
 #include "transfer/rendezvous.h"
@@ -150,12 +150,6 @@ static int parse(int argc, char **argv, struct serve_options *o)
 }
 
 /* ---- serving ----------------------------------------------------------------------------- */
-
-static void pause_ms(long ms)
-{
-    struct timespec t = {.tv_sec = 0, .tv_nsec = ms * 1000000};
-    (void)nanosleep(&t, NULL);
-}
 
 static void *serve_lane(void *argument)
 {

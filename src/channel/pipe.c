@@ -344,16 +344,11 @@ static int advance(hf_pipe *pipe, uint64_t length)
     return 0;
 }
 
-static bool valid_wait(const hf_pipe *pipe, uint64_t minimum, int64_t timeout_ns)
+/* Waits for `minimum` and gives the run: what reserve and peek share. */
+static int wait_for_run(hf_pipe *pipe, uint64_t minimum, int64_t timeout_ns, void **run,
+                        uint64_t *length)
 {
-    return minimum >= 1 && minimum <= pipe->capacity && timeout_ns >= HF_FOREVER;
-}
-
-int hf_pipe_reserve(hf_pipe *pipe, uint64_t minimum, int64_t timeout_ns, void **run,
-                    uint64_t *length)
-{
-    if (!is_pipe(pipe, HF_PIPE_WRITER) || run == NULL || length == NULL ||
-        !valid_wait(pipe, minimum, timeout_ns)) {
+    if (length == NULL || minimum < 1 || minimum > pipe->capacity || timeout_ns < HF_FOREVER) {
         return -EINVAL;
     }
     uint64_t available;
@@ -364,6 +359,15 @@ int hf_pipe_reserve(hf_pipe *pipe, uint64_t minimum, int64_t timeout_ns, void **
     return error;
 }
 
+int hf_pipe_reserve(hf_pipe *pipe, uint64_t minimum, int64_t timeout_ns, void **run,
+                    uint64_t *length)
+{
+    if (!is_pipe(pipe, HF_PIPE_WRITER) || run == NULL) {
+        return -EINVAL;
+    }
+    return wait_for_run(pipe, minimum, timeout_ns, run, length);
+}
+
 int hf_pipe_commit(hf_pipe *pipe, uint64_t length)
 {
     return is_pipe(pipe, HF_PIPE_WRITER) ? advance(pipe, length) : -EINVAL;
@@ -372,14 +376,13 @@ int hf_pipe_commit(hf_pipe *pipe, uint64_t length)
 int hf_pipe_peek(hf_pipe *pipe, uint64_t minimum, int64_t timeout_ns, const void **run,
                  uint64_t *length)
 {
-    if (!is_pipe(pipe, HF_PIPE_READER) || run == NULL || length == NULL ||
-        !valid_wait(pipe, minimum, timeout_ns)) {
+    if (!is_pipe(pipe, HF_PIPE_READER) || run == NULL) {
         return -EINVAL;
     }
-    uint64_t available;
-    int error = wait_for(pipe, minimum, timeout_ns, &available);
+    void *start;
+    int error = wait_for_run(pipe, minimum, timeout_ns, &start, length);
     if (error == 0) {
-        *run = give_run(pipe, available, length);
+        *run = start;
     }
     return error;
 }

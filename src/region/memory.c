@@ -75,6 +75,19 @@ static int adopt(int fd, hf_access access, hf_memory **memory)
     return 0;
 }
 
+/* -EBADMSG for what is no memory object; on failure closes fd. */
+static int regular_info(int fd, os_info *info)
+{
+    int error = os_info_get(fd, info);
+    if (error == 0 && !info->regular) {
+        error = -EBADMSG;
+    }
+    if (error != 0) {
+        (void)os_close(fd);
+    }
+    return error;
+}
+
 /* Size, group and mode of a new object. The group first: the mode may let the group in. */
 static int furnish(hf_memory *memory, uint64_t size, const hf_memory_options *options)
 {
@@ -250,12 +263,8 @@ int hf_file_open(const char *path, hf_access access, hf_memory **memory)
         return error;
     }
     os_info info;
-    error = os_info_get(fd, &info);
-    if (error != 0 || !info.regular) {
-        (void)os_close(fd);
-        return error != 0 ? error : -EBADMSG;
-    }
-    return adopt(fd, access, memory);
+    error = regular_info(fd, &info);
+    return error != 0 ? error : adopt(fd, access, memory);
 }
 
 /* ---- anonymous memory -------------------------------------------------------------------- */
@@ -303,12 +312,8 @@ int hf_memory_receive(int socket, hf_memory **memory)
         return error;
     }
     os_info info;
-    error = os_info_get(fd, &info);
-    if (error != 0 || !info.regular) {
-        (void)os_close(fd);
-        return error != 0 ? error : -EBADMSG;
-    }
-    return adopt(fd, info.writable ? HF_READ_WRITE : HF_READ_ONLY, memory);
+    error = regular_info(fd, &info);
+    return error != 0 ? error : adopt(fd, info.writable ? HF_READ_WRITE : HF_READ_ONLY, memory);
 }
 
 int hf_memory_seal(hf_memory *memory, unsigned seals)

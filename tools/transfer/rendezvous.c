@@ -4,24 +4,18 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
 #include "os/os.h"
+#include "pause.h"
 
 #define MS INT64_C(1000000)
 
 /* Whoever takes over from a dead server holds its byte for a moment; only one that keeps it lives.
  * Together well under the half second in which a second server is to be refused. */
-#define TAKE_OVER_TRIES 5
-#define TAKE_OVER_PAUSE (10 * MS)
-
-static void pause_ns(int64_t ns)
-{
-    struct timespec t = {.tv_sec = 0, .tv_nsec = ns};
-    (void)nanosleep(&t, NULL);
-}
+#define TAKE_OVER_TRIES    5
+#define TAKE_OVER_PAUSE_MS 10
 
 static int descriptor(const struct rendezvous *r)
 {
@@ -116,7 +110,7 @@ static int publish(struct rendezvous *r)
         }
         error = rendezvous_remove(r->object);
         if (error == -EBUSY && ++busy < TAKE_OVER_TRIES) {
-            pause_ns(TAKE_OVER_PAUSE);
+            pause_ms(TAKE_OVER_PAUSE_MS);
         } else if (error != 0 && error != -ENOENT) {
             return error;
         }
