@@ -43,8 +43,7 @@ int report_row(bench_report *report, const bench_row *row, const double costs[BE
 int report_write(bench_report *report);
 void report_close(bench_report *report);
 
-/* ---- message.c: progress, on stderr -----------------------------------------------------------
- */
+/* ---- message.c: progress, on stderr ------------------------------------------------------ */
 
 void progress_round(const char *row, unsigned round, unsigned rounds);
 void progress_clear(void);

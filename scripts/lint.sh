@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 build=$1
 
-cmake --build "$build" >/dev/null # generated sources, and an answer at once when it does not build
+# Generated sources first, and an answer at once when it does not build.
+built=$(cmake --build "$build") || { echo "$built"; exit 1; }
 sed -n 's/^ *"file": "\(.*\)".*/\1/p' "$build/compile_commands.json" | sort -u |
     xargs -P "$(nproc)" -n 4 clang-tidy -p "$build" --quiet 2>/dev/null
 find scripts tests .ci -type f \( -name '*.sh' -o -path '.ci/*' \) -print0 | xargs -0 shellcheck --severity=warning

@@ -357,7 +357,7 @@ static int act_reserve_in_vain(struct arena *arena)
     (void)arena;
     void *run;
     uint64_t length;
-    int error = hf_pipe_reserve(pipe_of_victim, 10, 100 * MS, &run, &length);
+    int error = hf_pipe_reserve(pipe_of_victim, 10, 1000 * MS, &run, &length);
     return error == -ETIMEDOUT ? 0 : -1;
 }
 
@@ -377,7 +377,7 @@ static int act_peek_in_vain(struct arena *arena)
     (void)arena;
     const void *run;
     uint64_t length;
-    int error = hf_pipe_peek(pipe_of_victim, 10, 100 * MS, &run, &length);
+    int error = hf_pipe_peek(pipe_of_victim, 10, 1000 * MS, &run, &length);
     return error == -ETIMEDOUT ? 0 : -1;
 }
 
