@@ -32,7 +32,7 @@ TEST(a_killed_client_leaves_no_partial_file_and_the_server_serves_on)
         pid_t client = start_endless(&s);
         sleep_ms((int64_t)random_below(50));
         assert_int_equal(kill_and_reap(client), -SIGKILL);
-        assert_true(wait_until(nothing_unnamed, &s.server, 300));
+        assert_true(wait_until(nothing_unnamed, &s.server, promised_ms(300)));
         assert_int_equal(target_entries(&s), 0);
     }
     assert_true(wait_for_text(s.log, "dropped endless: the client has gone", 1000));
@@ -137,7 +137,7 @@ TEST(a_killed_server_is_told_to_its_client_within_a_second)
     session_start(&s);
     pid_t client = start_endless(&s);
     assert_int_equal(kill_and_reap(s.server), -SIGKILL);
-    assert_int_equal(wait_child_for(client, 1000), 4);
+    assert_int_equal(wait_child_for(client, promised_ms(1000)), 4);
     assert_true(says(s.err, "the server has died"));
     char *err = read_whole_file(s.err, NULL);
     assert_true(strchr(err, '\n') == err + strlen(err) - 1); /* one line */
@@ -157,7 +157,7 @@ TEST(a_killed_server_is_taken_over_from_by_the_next)
         assert_int_equal(SEND(&s, "-f", session_file(&s, "small", 10)), 0);
     }
     assert_int_equal(kill(s.server, SIGTERM), 0);
-    assert_int_equal(wait_child_for(s.server, 2000), 0);
+    assert_int_equal(wait_child_for(s.server, promised_ms(2000)), 0);
     assert_false(rendezvous_exists(&s));
 }
 
@@ -185,7 +185,7 @@ TEST(a_second_server_of_a_name_is_refused_at_once)
     const char *const second[] = {holdfast(), "serve", "--name", s.name, NULL};
     struct spawn_options options = {.output = s.out, .errors = s.err};
     assert_int_equal(spawn_and_wait(second, &options), 5);
-    assert_true(now_ms() - start < 500);
+    assert_true(now_ms() - start < promised_ms(500));
     assert_true(says(s.err, "a server of that name is running"));
     assert_int_equal(SEND(&s, session_file(&s, "small", 10)), 0);
 }
@@ -201,18 +201,23 @@ TEST(a_second_server_that_races_for_a_dead_ones_name_finds_one_winner)
             s.log = kept_path(temporary_directory(), "log");
             servers[i] = session_start_server(&s, NULL);
         }
-        int running = 0;
-        int64_t end = now_ms() + 1000;
-        for (int i = 0; i < 4; i++) {
-            /* The losers end within half a second; the winner never does. */
-            int code = wait_child_for(servers[i], end - now_ms() > 0 ? end - now_ms() : 1);
-            assert_true(code == CHILD_RUNS || code == 5);
-            if (code == CHILD_RUNS) {
-                running++;
-                s.server = servers[i];
+        /* The losers end, the winner does not: wait for three, however the machine is loaded. */
+        int codes[4] = {CHILD_RUNS, CHILD_RUNS, CHILD_RUNS, CHILD_RUNS};
+        int ended = 0;
+        for (int64_t end = now_ms() + 20000; ended < 3 && now_ms() < end;) {
+            for (int i = 0; i < 4; i++) {
+                if (codes[i] == CHILD_RUNS) {
+                    codes[i] = wait_child_for(servers[i], 5);
+                    ended += codes[i] != CHILD_RUNS;
+                }
             }
         }
-        assert_int_equal(running, 1);
+        assert_int_equal(ended, 3);
+        for (int i = 0; i < 4; i++) {
+            assert_true(codes[i] == CHILD_RUNS || codes[i] == 5);
+            s.server = codes[i] == CHILD_RUNS ? servers[i] : s.server;
+        }
+        assert_int_equal(wait_child_for(s.server, 200), CHILD_RUNS);
         assert_int_equal(SEND(&s, "-f", session_file(&s, "small", 10)), 0);
     }
 }
@@ -224,9 +229,9 @@ static void a_signalled_server(int number)
     pid_t client = start_endless(&s);
     int64_t start = now_ms();
     assert_int_equal(kill(s.server, number), 0);
-    assert_int_equal(wait_child_for(s.server, 2000), 0);
-    assert_true(now_ms() - start < 2000);
-    assert_int_equal(wait_child_for(client, 1000), 4);
+    assert_int_equal(wait_child_for(s.server, promised_ms(2000)), 0);
+    assert_true(now_ms() - start < promised_ms(2000));
+    assert_int_equal(wait_child_for(client, promised_ms(1000)), 4);
     assert_false(rendezvous_exists(&s));
     assert_int_equal(target_entries(&s), 0);
     assert_true(says(s.log, "dropped endless"));
@@ -248,7 +253,7 @@ TEST(no_server_is_said_at_once)
     session_init(&s);
     int64_t start = now_ms();
     assert_int_equal(SEND(&s, session_file(&s, "file", 10)), 3);
-    assert_true(now_ms() - start < 500);
+    assert_true(now_ms() - start < promised_ms(500));
     assert_true(says(s.err, "no server of that name"));
 }
 
@@ -259,7 +264,7 @@ TEST(a_client_waits_for_a_server_as_long_as_it_is_told)
     int64_t start = now_ms();
     const char *file = session_file(&s, "file", 10);
     assert_int_equal(SEND(&s, "--wait", "0.5", file), 3);
-    assert_true(now_ms() - start >= 500 && now_ms() - start < 2000);
+    assert_true(now_ms() - start >= 500 && now_ms() - start < promised_ms(2000));
     pid_t client = session_start_client(&s, (const char *const[]){"--wait", "10", file, NULL});
     sleep_ms(200);
     session_serve(&s, NULL);
@@ -296,7 +301,7 @@ TEST(a_full_dev_shm_is_an_error_of_who_needed_it)
     assert_int_equal(SEND(&s, file), 1); /* a lane takes more */
     assert_true(says(s.err, "no space left in /dev/shm"));
     assert_int_equal(kill(s.server, SIGTERM), 0);
-    assert_int_equal(wait_child_for(s.server, 2000), 0);
+    assert_int_equal(wait_child_for(s.server, promised_ms(2000)), 0);
 
     static char filler[512 << 10];
     (void)memset(filler, 1, sizeof filler);
@@ -363,7 +368,7 @@ TEST(without_unnamed_files_a_killed_servers_leftover_goes_with_the_next)
 
     pid_t client =
         session_start_client(&s, (const char *const[]){session_endless_file(&s, "endless"), NULL});
-    for (int i = 0; i < 500 && target_entries(&s) == 1; i++) {
+    for (int i = 0; i < 2000 && target_entries(&s) == 1; i++) {
         sleep_ms(10);
     }
     assert_int_equal(count_entries(s.target, ".part"), 1);
@@ -380,7 +385,7 @@ TEST(without_unnamed_files_a_killed_servers_leftover_goes_with_the_next)
     (void)kill_and_reap(other.server);
 
     (void)kill_and_reap(parent);
-    assert_int_equal(wait_child_for(client, 2000), 4);
+    assert_int_equal(wait_child_for(client, promised_ms(2000)), 4);
     assert_int_equal(count_entries(s.target, ".part"), 1);
     session_serve(&s, NULL);
     assert_int_equal(count_entries(s.target, ".part"), 0);

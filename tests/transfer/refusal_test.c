@@ -153,7 +153,8 @@ TEST(a_client_that_breaks_the_protocol_is_hung_up_on)
     struct raw raw;
     raw_open(&raw, &s);
     raw_say(&raw, &(struct frame){.kind = FRAME_FILE, .length = 1}, "x");
-    raw_say(&raw, &(struct frame){.kind = FRAME_FILE, .length = 1}, "y");
+    /* It may hang up in the middle of this. */
+    (void)wire_send(raw.c.out, &(struct frame){.kind = FRAME_FILE, .length = 1}, "y", NULL);
     assert_hung_up(&raw, &s);
     assert_int_equal(target_entries(&s), 1);
 }
@@ -375,7 +376,7 @@ TEST(memory_of_ours_that_is_no_rendezvous_is_refused_by_a_client_and_replaced_by
         session_serve(&s, NULL);
         assert_int_equal(SEND(&s, "-f", session_file(&s, "file", 10)), 0);
         assert_int_equal(kill(s.server, SIGTERM), 0);
-        assert_int_equal(wait_child_for(s.server, 2000), 0);
+        assert_int_equal(wait_child_for(s.server, promised_ms(2000)), 0);
     }
 }
 

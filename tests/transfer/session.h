@@ -29,6 +29,10 @@ void share_holdfast(void);
 /* As path_in, and good until the test ends. */
 const char *kept_path(const char *directory, const char *name);
 
+/* A promised time, or ten times as much while the machine has far more to run than processors:
+   then it is the scheduler's time that would be measured. */
+int64_t promised_ms(int64_t ms);
+
 /* Names, directories, and files; no server yet. */
 void session_init(struct session *s);
 
