@@ -30,8 +30,11 @@
 
 #define PIPE_HANDLE_MAGIC UINT32_C(0x70697065) /* "pipe" */
 
-/* How long a death may go unnoticed by a sleeper. */
+/* The longest sleep. After a whole one it is always time to ask whether the peer lives. */
 #define SLICE_NS (INT64_C(50) * 1000 * 1000)
+
+/* A peer that has not moved for this long is asked after. */
+#define ASK_NS (UINT64_C(40) * 1000 * 1000)
 
 /* Spins, each about 10-40 ns. Adapts between the two: doubled when spinning helped, halved when
    it ended in sleep. */
@@ -46,12 +49,14 @@ struct hf_pipe {
     struct pipe_layout *shared;
     struct pipe_line *mine;
     struct pipe_line *peer;
-    uint64_t alive_byte; /* of side 0; side 1 is one further */
-    uint64_t capacity;   /* the shared one, checked once and never looked at again */
-    uint64_t position;   /* what mine->position says; the peer could have changed that one */
-    uint64_t seen;       /* of the peer's position */
-    uint64_t run;        /* bytes of the run given out and not yet committed or released */
-    uint64_t asked_ns;   /* when we last asked the system whether the peer lives */
+    uint64_t alive_byte;    /* of side 0; side 1 is one further */
+    uint64_t capacity;      /* the shared one, checked once and never looked at again */
+    uint64_t position;      /* what mine->position says; the peer could have changed that one */
+    uint64_t seen;          /* of the peer's position */
+    uint64_t run;           /* bytes of the run given out and not yet committed or released */
+    uint64_t asked_ns;      /* when we last knew that the peer lives: it moved, or we asked */
+    uint64_t peer_position; /* where it was then */
+    bool peer_was_open;
     bool peer_died;
 };
 
@@ -115,6 +120,8 @@ static int take_side(hf_pipe *pipe)
     if (written - released > pipe->capacity) {
         return -EBADMSG;
     }
+    pipe->peer_position = pipe->seen;
+    pipe->asked_ns = os_now_ns();
     store_release(&pipe->mine->state, PIPE_SIDE_OPEN);
     return 0;
 }
@@ -211,6 +218,18 @@ static int look(hf_pipe *pipe, uint64_t *available)
 
 typedef enum peer_state { PEER_THERE, PEER_CLOSED, PEER_DEAD } peer_state;
 
+/* Is it time to ask whether the peer lives? Not while it moves: that is life enough. */
+static bool time_to_ask(hf_pipe *pipe)
+{
+    uint64_t now = os_now_ns();
+    uint64_t position = load_relaxed(&pipe->peer->position);
+    if (position != pipe->peer_position) {
+        pipe->peer_position = position;
+        pipe->asked_ns = now;
+    }
+    return now - pipe->asked_ns >= ASK_NS;
+}
+
 /* Does an open peer live? Asks the system. */
 static bool peer_lives(hf_pipe *pipe)
 {
@@ -221,29 +240,41 @@ static bool peer_lives(hf_pipe *pipe)
     return os_byte_locked(pipe->fd, byte, &locked) != 0 || locked;
 }
 
-static peer_state look_at_peer(hf_pipe *pipe, bool ask)
+/* 0 with *state, or -EBADMSG for one that no peer of ours writes. */
+static int look_at_peer(hf_pipe *pipe, bool may_ask, peer_state *state)
 {
-    uint32_t state = load_acquire(&pipe->peer->state); /* partner: hf_pipe_close */
-    if (state == PIPE_SIDE_OPEN && ask && !pipe->peer_died && !peer_lives(pipe)) {
+    uint32_t now = load_acquire(&pipe->peer->state); /* partner: hf_pipe_close */
+    if (now == PIPE_SIDE_OPEN && may_ask && !pipe->peer_died && time_to_ask(pipe) &&
+        !peer_lives(pipe)) {
         /* It may have closed between the two looks. */
-        state = load_acquire(&pipe->peer->state);
-        pipe->peer_died = state == PIPE_SIDE_OPEN;
+        now = load_acquire(&pipe->peer->state);
+        pipe->peer_died = now == PIPE_SIDE_OPEN;
     }
-    if (state == PIPE_SIDE_CLOSED) {
-        return PEER_CLOSED;
+    if (now > PIPE_SIDE_CLOSED || (now == PIPE_SIDE_ABSENT && pipe->peer_was_open)) {
+        return -EBADMSG; /* a side's life only goes forward */
     }
-    return pipe->peer_died ? PEER_DEAD : PEER_THERE;
+    pipe->peer_was_open = pipe->peer_was_open || now != PIPE_SIDE_ABSENT;
+    if (now == PIPE_SIDE_CLOSED) {
+        *state = PEER_CLOSED;
+    } else {
+        *state = pipe->peer_died ? PEER_DEAD : PEER_THERE;
+    }
+    return 0;
 }
 
 /*
  * One attempt: 0 with *available >= minimum, or with less where there will never be more (the
- * reader's end of stream); -EAGAIN: not yet; -EPIPE, -ECONNRESET: never.
+ * reader's end of stream); -EAGAIN: not yet; -EPIPE, -ECONNRESET: never. Asks after a peer that
+ * has not moved for a while, if it may.
  */
-static int attempt(hf_pipe *pipe, uint64_t minimum, bool ask, uint64_t *available)
+static int attempt(hf_pipe *pipe, uint64_t minimum, bool may_ask, uint64_t *available)
 {
     /* The peer's state before its position: what it committed before it went must be seen. */
-    peer_state peer = look_at_peer(pipe, ask);
-    int error = look(pipe, available);
+    peer_state peer;
+    int error = look_at_peer(pipe, may_ask, &peer);
+    if (error == 0) {
+        error = look(pipe, available);
+    }
     if (error != 0) {
         return error;
     }
@@ -282,12 +313,12 @@ static int sleep_once(hf_pipe *pipe, uint64_t minimum, int64_t limit_ns, uint64_
 {
     store_relaxed(&pipe->mine->needs, (uint32_t)minimum); /* (1) */
     fence_store_load();                                   /* (2), partner (5) */
-    int error = attempt(pipe, minimum, false, available); /* (3) */
+    int error = attempt(pipe, minimum, true, available);  /* (3) */
     if (error == -EAGAIN) {
         int64_t slice = limit_ns >= 0 && limit_ns < SLICE_NS ? limit_ns : SLICE_NS;
-        /* Asks the system only after a whole slice without a wake. */
-        bool ask = os_wait(&pipe->mine->needs, (uint32_t)minimum, slice) == -ETIMEDOUT;
-        error = attempt(pipe, minimum, ask, available);
+        (void)os_wait(&pipe->mine->needs, (uint32_t)minimum, slice);
+        /* However it ended: signals may end every sleep early. */
+        error = attempt(pipe, minimum, true, available);
     }
     store_relaxed(&pipe->mine->needs, 0);
     return error;
@@ -295,13 +326,13 @@ static int sleep_once(hf_pipe *pipe, uint64_t minimum, int64_t limit_ns, uint64_
 
 static int wait_for(hf_pipe *pipe, uint64_t minimum, int64_t timeout_ns, uint64_t *available)
 {
-    int error = attempt(pipe, minimum, false, available);
+    /* A writer asks even while there is room: it might never have to wait for a dead reader. */
+    int error = attempt(pipe, minimum, pipe->side == HF_PIPE_WRITER, available);
     if (error != -EAGAIN) {
         return error;
     }
     if (timeout_ns == 0) { /* who only ever tries must learn of a death too, in time */
-        bool ask = os_now_ns() - pipe->asked_ns >= (uint64_t)SLICE_NS;
-        return ask ? attempt(pipe, minimum, true, available) : -EAGAIN;
+        return attempt(pipe, minimum, true, available);
     }
     uint64_t start = os_now_ns();
     error = spin(pipe, minimum, available);
@@ -310,7 +341,8 @@ static int wait_for(hf_pipe *pipe, uint64_t minimum, int64_t timeout_ns, uint64_
         if (timeout_ns > 0) {
             uint64_t passed = os_now_ns() - start;
             if (passed >= (uint64_t)timeout_ns) {
-                return -ETIMEDOUT;
+                error = attempt(pipe, minimum, true, available);
+                return error == -EAGAIN ? -ETIMEDOUT : error;
             }
             left = timeout_ns - (int64_t)passed;
         }
@@ -398,7 +430,8 @@ int hf_pipe_write(hf_pipe *pipe, const void *bytes, size_t length, int64_t timeo
                   size_t *written)
 {
     size_t done = 0;
-    int error = bytes == NULL && length > 0 ? -EINVAL : 0;
+    bool valid = is_pipe(pipe, HF_PIPE_WRITER) && (bytes != NULL || length == 0);
+    int error = valid ? 0 : -EINVAL;
     uint64_t start = timeout_ns > 0 ? os_now_ns() : 0;
     while (error == 0 && done < length) {
         int64_t left = timeout_ns;

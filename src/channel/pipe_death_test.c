@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -429,4 +430,99 @@ TEST(a_program_executed_after_open_does_not_keep_the_side_alive)
     assert_int_equal(kill((pid_t)load_acquire(&scene.notes->pid), SIGKILL), 0);
     hf_pipe_close(reader);
     close_place(&scene.place);
+}
+
+/* ---- however the survivor waits ---------------------------------------------------------- */
+
+static void ignore(int number)
+{
+    (void)number;
+}
+
+/* A signal every 10 ms, as a profiler sends: no sleep lasts a whole slice. */
+static void start_ticking(void)
+{
+    struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
+    struct itimerval every = {.it_interval = {.tv_usec = 10000}, .it_value = {.tv_usec = 10000}};
+    assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &every, NULL), 0);
+}
+
+/* Waits with each timeout until it is told of a death or 3 s are over; returns what it was told. */
+static int poll_until_told(hf_pipe *reader, int64_t timeout_ns)
+{
+    int64_t end = now_ms() + 3000;
+    int error;
+    do {
+        const void *run;
+        uint64_t length;
+        error = hf_pipe_peek(reader, 1, timeout_ns, &run, &length);
+    } while ((error == -ETIMEDOUT || error == -EAGAIN) && now_ms() < end);
+    return error;
+}
+
+static int told_with_timeout(int64_t timeout_ns)
+{
+    struct scene scene = new_scene(4 * KIB);
+    pid_t writer = start_ready(write_and_wait, &scene);
+    hf_pipe *reader = open_side(&scene.place, HF_PIPE_READER);
+    const void *run;
+    uint64_t length;
+    assert_ok(hf_pipe_peek(reader, 1000, SECONDS(5), &run, &length));
+    assert_ok(hf_pipe_release(reader, 1000));
+    assert_int_equal(kill_and_reap(writer), -SIGKILL);
+    int error = poll_until_told(reader, timeout_ns);
+    hf_pipe_close(reader);
+    close_place(&scene.place);
+    return error;
+}
+
+TEST(a_death_is_told_whatever_the_timeouts)
+{
+    static const int64_t timeouts[] = {0, 1, 300, MILLISECONDS(1), MILLISECONDS(49)};
+    for (size_t i = 0; i < sizeof timeouts / sizeof timeouts[0]; i++) {
+        assert_error(told_with_timeout(timeouts[i]), -ECONNRESET);
+    }
+}
+
+TEST(a_death_is_told_to_who_is_interrupted_by_signals_all_the_time)
+{
+    start_ticking();
+    assert_error(told_with_timeout(SECONDS(2)), -ECONNRESET);
+}
+
+TEST(a_readers_death_is_told_to_a_writer_that_never_has_to_wait)
+{
+    struct scene scene = new_scene(MIB);
+    pid_t reader = start_ready(read_and_wait, &scene);
+    hf_pipe *writer = open_side(&scene.place, HF_PIPE_WRITER);
+    assert_ok(hf_pipe_write(writer, "x", 1, 0, NULL));
+    assert_int_equal(kill_and_reap(reader), -SIGKILL);
+    int error = 0;
+    int64_t end = now_ms() + 3000;
+    while (error == 0 && now_ms() < end) {
+        error = hf_pipe_write(writer, "x", 1, HF_FOREVER, NULL);
+        sleep_ms(1);
+    }
+    assert_error(error, -EPIPE);
+    hf_pipe_close(writer);
+    close_place(&scene.place);
+}
+
+TEST(a_peers_life_that_goes_backward_or_is_unknown_is_damage)
+{
+    static const uint32_t states[] = {0, 3, 7, UINT32_MAX};
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        struct scene scene = new_scene(4 * KIB);
+        pid_t writer = start_ready(write_and_wait, &scene);
+        hf_pipe *reader = open_side(&scene.place, HF_PIPE_READER);
+        const void *run;
+        uint64_t length;
+        assert_ok(hf_pipe_peek(reader, 1, SECONDS(5), &run, &length));
+        store_release(&scene.place.layout->lines[HF_PIPE_WRITER].state, states[i]);
+        (void)kill_and_reap(writer);
+        assert_error(hf_pipe_peek(reader, 2000, SECONDS(2), &run, &length), -EBADMSG);
+        hf_pipe_close(reader);
+        close_place(&scene.place);
+    }
 }

@@ -416,7 +416,7 @@ int hf_memory_owner(const hf_memory *memory, uint32_t *user, uint32_t *group, ui
 
 hf_access hf_memory_access(const hf_memory *memory)
 {
-    return memory->access;
+    return is_memory(memory) ? memory->access : HF_READ_ONLY;
 }
 
 int hf_memory_descriptor(const hf_memory *memory)

@@ -116,22 +116,22 @@ int hf_region_map(hf_memory *memory, const hf_region_options *options, hf_region
 
 void *hf_region_address(const hf_region *region)
 {
-    return region->first;
+    return is_region(region) ? region->first : NULL;
 }
 
 size_t hf_region_size(const hf_region *region)
 {
-    return region->size;
+    return is_region(region) ? region->size : 0;
 }
 
 uint64_t hf_region_offset(const hf_region *region)
 {
-    return region->offset;
+    return is_region(region) ? region->offset : 0;
 }
 
 hf_access hf_region_access(const hf_region *region)
 {
-    return region->access;
+    return is_region(region) ? region->access : HF_READ_ONLY;
 }
 
 int hf_region_flush(hf_region *region, size_t offset, size_t length, bool wait)
