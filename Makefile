@@ -49,6 +49,7 @@ install: ## install into PREFIX (/usr/local), below DESTDIR if given (1 minute)
 	@$(CMAKE) --preset release -DCMAKE_INSTALL_PREFIX="$(PREFIX)" $(CMAKE_ARGS) >/dev/null
 	@$(CMAKE) --build --preset release
 	@$(CMAKE) --install build/release
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" -eq 0 ] && command -v ldconfig >/dev/null; then ldconfig; fi
 
 format: ## format the sources (seconds)
 	@$(SETUP) format

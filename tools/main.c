@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The holdfast command: picks the subcommand. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "holdfast/version.h"
@@ -63,15 +65,37 @@ int rendezvous_failed(struct report *report, const char *name, int error)
     case -ENOSPC:
         report_failed(report, "error", name, "no space left in /dev/shm");
         return EXIT_FAILED;
+    case -EACCES:
+        report_failed(report, "error", name, "not permitted: is the group one of yours?");
+        return EXIT_FAILED;
+    case -ECONNREFUSED:
+        report_failed(report, "error", name,
+                      "the server could not serve us: out of descriptors, memory or threads");
+        return EXIT_FAILED;
     default:
         report_failed(report, "error", name, hf_strerror(error));
         return EXIT_FAILED;
     }
 }
 
+/* A descriptor below 3 that is closed would be the next one opened: a file, or shared memory, that
+ * what we print would then go into. */
+static void open_standard_descriptors(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd < STDERR_FILENO);
+    if (fd > STDERR_FILENO) {
+        (void)close(fd);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    open_standard_descriptors();
     (void)signal(SIGPIPE, SIG_IGN); /* a closed standard output is no reason to drop files */
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file too large is an error like any other */
     if (argc < 2) {
         help(stderr);
         return EXIT_USAGE;

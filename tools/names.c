@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "names.h"
 
-#include <stdbool.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Bytes in the well-formed, printable UTF-8 sequence at `s`, or 0. Table 3-7 of the Unicode
@@ -11,7 +12,7 @@
 static size_t printable_sequence(const unsigned char *s)
 {
     if (s[0] < 0x80) {
-        return s[0] >= 0x20 && s[0] != 0x7f ? 1 : 0;
+        return s[0] >= 0x20 && s[0] != 0x7f && s[0] != '\\' ? 1 : 0;
     }
     unsigned low = 0x80;
     unsigned high = 0xbf;
@@ -57,6 +58,16 @@ void printable(char *out, size_t size, const char *name)
         }
     }
     out[used] = 0;
+}
+
+bool parse_id(const char *text, uint32_t *id)
+{
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(text, &end, 10);
+    bool valid = errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == 0 && number < UINT32_MAX;
+    *id = (uint32_t)number;
+    return valid;
 }
 
 void human_size(char out[32], double bytes)

@@ -3,6 +3,7 @@
 #ifndef TOOLS_NAMES_H
 #define TOOLS_NAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,10 +21,13 @@ enum {
 };
 
 /*
- * A name as valid UTF-8 that cannot steer a terminal: control bytes and what is no UTF-8 become
- * \xNN. Cut to fit `size` (at least 8).
+ * A name as valid UTF-8 that cannot steer a terminal: control bytes, backslashes and what is no
+ * UTF-8 become \xNN, so that no two names look the same. Cut to fit `size` (at least 8).
  */
 void printable(char *out, size_t size, const char *name);
+
+/* A user or group by number. */
+bool parse_id(const char *text, uint32_t *id);
 
 /* "12.3 MiB" */
 void human_size(char out[32], double bytes);

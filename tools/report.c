@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "report.h"
 
+#include <errno.h>
 #include <jansson.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +17,7 @@
 #include "transfer/digest.h"
 
 #define TIME_SIZE  32
-#define NAME_WIDTH 4096 /* room for the longest name, printable */
+#define NAME_WIDTH (4 * WIRE_PATH_MAX + 8) /* room for the longest path, printable */
 
 /* No bar for what is over at once, and no more than ten pictures a second. */
 #define BAR_DELAY_NS  UINT64_C(200000000)
@@ -27,16 +31,53 @@ void report_init(struct report *report, bool quiet, bool json)
                                                                     : REPORT_LINES};
 }
 
-/* Prints an object in one piece, so that threads' lines do not mix, and frees it. */
-static void print_json(json_t *object)
+/*
+ * Prints a line in one piece, so that threads' lines do not mix. One that cannot be written at once
+ * (a full pipe, a terminal held by ^S) is dropped if the report is lossy: nobody waits for a log.
+ */
+static void print_line(const struct report *report, FILE *stream, const char *line)
+{
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    struct pollfd writable = {.fd = fileno(stream), .events = POLLOUT};
+    (void)pthread_mutex_lock(&one_at_a_time);
+    if (!report->lossy || poll(&writable, 1, 0) == 1) {
+        (void)fprintf(stream, "%s\n", line);
+        (void)fflush(stream);
+    }
+    (void)pthread_mutex_unlock(&one_at_a_time);
+}
+
+static void print_format(const struct report *report, FILE *stream, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void print_format(const struct report *report, FILE *stream, const char *format, ...)
+{
+    char *line = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vasprintf(&line, format, arguments);
+    va_end(arguments);
+    if (length >= 0) {
+        print_line(report, stream, line);
+        free(line);
+    }
+}
+
+/* Prints an object and frees it. */
+static void print_json(const struct report *report, json_t *object)
 {
     char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
     if (text != NULL) {
-        (void)printf("%s\n", text);
-        (void)fflush(stdout);
+        print_line(report, stdout, text);
     }
     free(text);
     json_decref(object);
+}
+
+int report_finish(struct report *report)
+{
+    (void)report;
+    return fflush(stdout) != 0 || ferror(stdout) ? -EIO : 0;
 }
 
 static void clear_bar(struct report *report)
@@ -138,15 +179,15 @@ void report_done(struct report *report, const char *event, const char *name, uin
     if (report->style == REPORT_JSON) {
         char hash[2 * DIGEST_SIZE + 1];
         digest_text(digest, hash);
-        print_json(json_pack("{s:s, s:s, s:I, s:f, s:s}", "event", event, "name", text, "bytes",
+        print_json(report,
+                   json_pack("{s:s, s:s, s:I, s:f, s:s}", "event", event, "name", text, "bytes",
                              (json_int_t)bytes, "seconds", seconds, "xxh3_128", hash));
     } else if (report->style != REPORT_QUIET) {
         char size[32];
         char rate[32];
         human_size(size, (double)bytes);
         human_size(rate, seconds > 0 ? (double)bytes / seconds : 0);
-        (void)printf("%s %s (%s, %s/s)\n", event, text, size, rate);
-        (void)fflush(stdout);
+        print_format(report, stdout, "%s %s (%s, %s/s)", event, text, size, rate);
     }
 }
 
@@ -158,14 +199,14 @@ void report_failed(struct report *report, const char *event, const char *name, c
     printable(text, sizeof text, name != NULL ? name : "");
     printable(reason, sizeof reason, why);
     if (report->style == REPORT_JSON) {
-        print_json(json_pack("{s:s, s:s*, s:s}", "event", event, "name", name != NULL ? text : NULL,
-                             "why", reason));
+        print_json(report, json_pack("{s:s, s:s*, s:s}", "event", event, "name",
+                                     name != NULL ? text : NULL, "why", reason));
     } else if (name != NULL) {
         const char *what = strcmp(event, "error") == 0 ? "" : event;
-        (void)fprintf(stderr, "holdfast: %s%s%s: %s\n", what, what[0] != 0 ? " " : "", text,
-                      reason);
+        print_format(report, stderr, "holdfast: %s%s%s: %s", what, what[0] != 0 ? " " : "", text,
+                     reason);
     } else {
-        (void)fprintf(stderr, "holdfast: %s\n", reason);
+        print_format(report, stderr, "holdfast: %s", reason);
     }
 }
 
@@ -176,11 +217,10 @@ void report_ready(struct report *report, const char *name, const char *directory
     printable(called, sizeof called, name);
     printable(text, sizeof text, directory);
     if (report->style == REPORT_JSON) {
-        print_json(
-            json_pack("{s:s, s:s, s:s}", "event", "ready", "server", called, "directory", text));
+        print_json(report, json_pack("{s:s, s:s, s:s}", "event", "ready", "server", called,
+                                     "directory", text));
     } else if (report->style != REPORT_QUIET) {
-        (void)printf("ready: files go to %s (name %s)\n", text, called);
-        (void)fflush(stdout);
+        print_format(report, stdout, "ready: files go to %s (name %s)", text, called);
     }
 }
 
@@ -188,6 +228,6 @@ void report_note(struct report *report, const char *text)
 {
     if (report->style == REPORT_LINES || report->style == REPORT_BAR) {
         clear_bar(report);
-        (void)fprintf(stderr, "holdfast: %s\n", text);
+        print_format(report, stderr, "holdfast: %s", text);
     }
 }

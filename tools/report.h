@@ -16,6 +16,7 @@ enum report_style { REPORT_LINES, REPORT_BAR, REPORT_QUIET, REPORT_JSON };
 
 struct report {
     enum report_style style;
+    bool lossy; /* drop a line that cannot be written at once, rather than wait: for a server */
     /* the bar */
     const char *name;
     uint64_t size;
@@ -40,6 +41,9 @@ void report_failed(struct report *report, const char *event, const char *name, c
 
 /* The server is up. */
 void report_ready(struct report *report, const char *name, const char *directory);
+
+/* 0, or -EIO if a result could not be written. */
+int report_finish(struct report *report);
 
 /* Something worth knowing that is neither a result nor an error. */
 void report_note(struct report *report, const char *text);

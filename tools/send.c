@@ -50,12 +50,7 @@ static bool parse_user(const char *text, uint32_t *user)
         *user = entry->pw_uid;
         return true;
     }
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    bool valid = errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == 0 && number < UINT32_MAX;
-    *user = (uint32_t)number;
-    return valid;
+    return parse_id(text, user);
 }
 
 static bool parse_seconds(const char *text, double *seconds)
@@ -170,6 +165,8 @@ int command_send(int argc, char **argv)
         return rendezvous_failed(&report, o.name, error);
     }
     struct sender sender = {.c = &c,
+                            .target_device = r.shared->target_device,
+                            .target_inode = r.shared->target_inode,
                             .report = &report,
                             .force = o.force,
                             .preserve = o.preserve,
@@ -185,6 +182,10 @@ int command_send(int argc, char **argv)
                                         : "the server has died or was stopped; "
                                           "what it had not confirmed is not saved");
         return EXIT_LOST;
+    }
+    if (report_finish(&report) != 0) {
+        report_failed(&report, "error", NULL, "the results could not be written");
+        return EXIT_FAILED;
     }
     return sender.failures == 0 ? EXIT_DONE : EXIT_FAILED;
 }

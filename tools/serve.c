@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -58,12 +60,12 @@ struct server {
     struct rendezvous rendezvous;
     struct target_directory top;
     struct report report;
-    _Atomic bool stop;
     struct lane {
         struct server *server;
         struct connection connection;
+        _Atomic bool stop; /* its thread is to end */
         _Atomic int
-            state; /* its thread takes it from SERVING to DONE, the main thread does the rest */
+            state; /* its thread takes it from SERVING to DONE, the main thread does all else */
     } lanes[LANE_COUNT];
 };
 
@@ -79,10 +81,11 @@ static void on_signal(int number)
 static bool parse_group(const char *text, hf_memory_options *memory)
 {
     const struct group *entry = getgrnam(text);
-    if (entry == NULL) {
+    if (entry != NULL) {
+        memory->group = entry->gr_gid;
+    } else if (!parse_id(text, &memory->group)) {
         return false;
     }
-    memory->group = entry->gr_gid;
     memory->set_group = true;
     if (memory->mode == 0) {
         memory->mode = 0660;
@@ -155,7 +158,7 @@ static void *serve_lane(void *argument)
 {
     struct lane *lane = argument;
     struct server *server = lane->server;
-    (void)receiver_run(&lane->connection, &server->top, &server->report, &server->stop);
+    (void)receiver_run(&lane->connection, &server->top, &server->report, &lane->stop);
     connection_close(&lane->connection);
     lane->state = DONE;
     rendezvous_ring(&server->rendezvous);
@@ -167,6 +170,7 @@ static void answer(struct server *server, unsigned number)
 {
     struct lane *lane = &server->lanes[number];
     lane->server = server;
+    lane->stop = false;
     lane->state = DONE;
     if (rendezvous_accept(&server->rendezvous, number, &lane->connection) != 0) {
         return;
@@ -199,6 +203,9 @@ static int64_t look_at_lanes(struct server *server)
         } else if (lane->state == IDLE && rendezvous_is_abandoned(&server->rendezvous, i)) {
             lane->state = DONE;
         }
+        if (lane->state == SERVING && rendezvous_is_left(&server->rendezvous, i)) {
+            lane->stop = true; /* whatever its pipes say: a client may have scribbled over them */
+        }
         if (lane->state == DONE) {
             /* The client may live on for a while, stopped even, and still write into its lane. */
             if (rendezvous_free_lane(&server->rendezvous, i)) {
@@ -224,10 +231,10 @@ static void listen_until_signalled(struct server *server)
 /* Gives the threads time to drop what is unfinished; false if some have not ended. */
 static bool drain(struct server *server)
 {
-    server->stop = true;
     for (int waited = 0; waited < DRAIN_MS; waited += 5) {
         unsigned active = 0;
         for (unsigned i = 0; i < LANE_COUNT; i++) {
+            server->lanes[i].stop = true;
             active += server->lanes[i].state == SERVING;
         }
         if (active == 0) {
@@ -238,29 +245,51 @@ static bool drain(struct server *server)
     return false;
 }
 
+/* What was ignored when we started (by nohup, say) stays ignored. */
 static void handle_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigaction(SIGHUP, &action, NULL);
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct sigaction before;
+        struct sigaction action = {.sa_handler = on_signal};
+        (void)sigemptyset(&action.sa_mask);
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+            (void)sigaction(numbers[i], &action, NULL);
+        }
+    }
+}
+
+/* Each client takes a handful of descriptors. */
+static void allow_many_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 static int run(struct server *server, const struct serve_options *o)
 {
-    int error = rendezvous_create(&server->rendezvous, o->name, &o->memory);
+    struct stat st;
+    struct place target = {0};
+    if (fstat(server->top.fd, &st) == 0) {
+        target = (struct place){.device = st.st_dev, .inode = st.st_ino};
+    }
+    int error = rendezvous_create(&server->rendezvous, o->name, &o->memory, &target);
     if (error != 0) {
         return rendezvous_failed(&server->report, o->name, error);
     }
     char *absolute = realpath(o->directory, NULL);
     report_ready(&server->report, o->name, absolute != NULL ? absolute : o->directory);
     free(absolute);
+    server->report.lossy = true;
     listen_until_signalled(server);
     rendezvous_unpublish(&server->rendezvous);
-    if (drain(server)) {
-        rendezvous_close(&server->rendezvous);
+    if (!drain(server)) {
+        _exit(EXIT_DONE); /* past a thread that hangs in a write, and whatever it has locked */
     }
+    rendezvous_close(&server->rendezvous);
     return EXIT_DONE;
 }
 
@@ -273,6 +302,7 @@ int command_serve(int argc, char **argv)
     }
     static struct server server; /* static: threads that did not end in time may still look */
     report_init(&server.report, o.quiet, o.json);
+    allow_many_descriptors();
     int error = target_open(&server.top, o.directory);
     if (error != 0) {
         report_failed(&server.report, "error", o.directory, strerror(-error));

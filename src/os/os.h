@@ -27,6 +27,7 @@
 #define os_shm_publish        hf_os_shm_publish
 #define os_shm_discard        hf_os_shm_discard
 #define os_shm_open           hf_os_shm_open
+#define os_shm_info           hf_os_shm_info
 #define os_shm_remove         hf_os_shm_remove
 #define os_shm_list           hf_os_shm_list
 #define os_file_create        hf_os_file_create
@@ -66,6 +67,18 @@ unsigned os_processors(void);
 /* Monotonic time in nanoseconds. */
 uint64_t os_now_ns(void);
 
+/* What there is to know about an object. */
+typedef struct os_info {
+    uint64_t size;   /* bytes */
+    uint64_t device; /* device and inode together name the object on this machine */
+    uint64_t inode;
+    uint32_t owner; /* user id */
+    uint32_t group; /* group id */
+    uint32_t mode;  /* permission bits */
+    bool regular;   /* a file or memory object, not a directory, link or device */
+    bool writable;  /* this descriptor was opened for writing */
+} os_info;
+
 /* ---- naming and opening ------------------------------------------------------------------ */
 
 /* The longest name of a shared memory object, without its terminating 0. */
@@ -90,6 +103,9 @@ void os_shm_discard(char temporary[OS_TEMPORARY_SIZE]);
 /* -ENOENT if there is none; -EBADMSG if what stands there is no regular object (a link, a FIFO). */
 int os_shm_open(const char *name, bool writable, int *fd);
 
+/* What stands under the name, without opening it (`writable` is false). -ENOENT. */
+int os_shm_info(const char *name, os_info *info);
+
 /* Removes the name; who has the object open keeps it. -ENOENT if there is none. */
 int os_shm_remove(const char *name);
 
@@ -105,17 +121,6 @@ int os_file_remove(const char *path);
 int os_anonymous_create(const char *label, int *fd);
 
 /* ---- what is open ------------------------------------------------------------------------ */
-
-typedef struct os_info {
-    uint64_t size;   /* bytes */
-    uint64_t device; /* device and inode together name the object on this machine */
-    uint64_t inode;
-    uint32_t owner; /* user id */
-    uint32_t group; /* group id */
-    uint32_t mode;  /* permission bits */
-    bool regular;   /* a file or memory object, not a directory, link or device */
-    bool writable;  /* this descriptor was opened for writing */
-} os_info;
 
 int os_info_get(int fd, os_info *info);
 int os_close(int fd);

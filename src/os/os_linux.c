@@ -179,6 +179,29 @@ int os_shm_open(const char *name, bool writable, int *fd)
     return 0;
 }
 
+static os_info to_info(const struct stat *st)
+{
+    return (os_info){.size = (uint64_t)st->st_size,
+                     .device = (uint64_t)st->st_dev,
+                     .inode = (uint64_t)st->st_ino,
+                     .owner = st->st_uid,
+                     .group = st->st_gid,
+                     .mode = st->st_mode & 07777,
+                     .regular = S_ISREG(st->st_mode)};
+}
+
+int os_shm_info(const char *name, os_info *info)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    shm_path(path, name);
+    if (lstat(path, &st) != 0) {
+        return failure();
+    }
+    *info = to_info(&st);
+    return 0;
+}
+
 int os_shm_remove(const char *name)
 {
     char path[PATH_MAX];
@@ -244,14 +267,8 @@ int os_info_get(int fd, os_info *info)
     if (flags < 0 || fstat(fd, &st) != 0) {
         return failure();
     }
-    *info = (os_info){.size = (uint64_t)st.st_size,
-                      .device = (uint64_t)st.st_dev,
-                      .inode = (uint64_t)st.st_ino,
-                      .owner = st.st_uid,
-                      .group = st.st_gid,
-                      .mode = st.st_mode & 07777,
-                      .regular = S_ISREG(st.st_mode),
-                      .writable = (flags & O_ACCMODE) != O_RDONLY};
+    *info = to_info(&st);
+    info->writable = (flags & O_ACCMODE) != O_RDONLY;
     return 0;
 }
 

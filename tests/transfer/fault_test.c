@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What happens to a transfer when processes die or stop, disks fill, and servers meet. */
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -390,4 +391,157 @@ TEST(without_unnamed_files_a_killed_servers_leftover_goes_with_the_next)
     session_serve(&s, NULL);
     assert_int_equal(count_entries(s.target, ".part"), 0);
     assert_int_equal(target_entries(&s), 1);
+}
+
+/* ---- what users do to a server ----------------------------------------------------------- */
+
+/* Runs `holdfast ARGUMENTS` in a shell, with what the shell can do to descriptors and limits. */
+static int shell(struct session *s, const char *format)
+{
+    char command[2048];
+    (void)snprintf(command, sizeof command, "H='%s'; N='%s'; F='%s'; cd '%s'; %s", holdfast(),
+                   s->name, path_in(s->source, "file"), s->target, format);
+    const char *const argv[] = {"sh", "-c", command, NULL};
+    return spawn_and_wait(argv, &(struct spawn_options){.output = s->out, .errors = s->err});
+}
+
+TEST(closed_standard_descriptors_harm_nobody)
+{
+    struct session s;
+    session_start(&s);
+    (void)session_file(&s, "file", 1000);
+    assert_int_equal(shell(&s, "exec $H send -f -n $N $F >&-"), 0);
+    assert_int_equal(shell(&s, "exec $H send -f -n $N $F <&- >&- 2>&-"), 0);
+    assert_int_equal(shell(&s, "exec $H send -n $N $F >&- 2>&-"), 1);
+    assert_int_equal(SEND(&s, "-f", session_file(&s, "file", 1000)), 0);
+    (void)kill_and_reap(s.server);
+    assert_int_equal(shell(&s, "$H serve -n $N <&- >&- 2>&- & P=$!; "
+                               "$H send -w 5 -f -n $N $F && ! $H send -n $N $F && "
+                               "$H send -f -n $N $F; C=$?; kill $P; exit $C"),
+                     0);
+    assert_true(same_content(path_in(s.source, "file"), path_in(s.target, "file")));
+}
+
+TEST(a_result_that_cannot_be_written_is_a_failure)
+{
+    struct session s;
+    session_start(&s);
+    (void)session_file(&s, "file", 10);
+    assert_int_equal(shell(&s, "exec $H send -n $N $F >/dev/full"), 1);
+    assert_int_equal(shell(&s, "exec $H send -f -n $N -j $F >/dev/full"), 1);
+}
+
+TEST(a_server_whose_log_is_blocked_serves_on_and_stops_when_told)
+{
+    struct session s;
+    session_init(&s);
+    int log[2]; /* that nobody reads */
+    assert_int_equal(pipe(log), 0);
+    const char *const argv[] = {holdfast(), "serve", "--name", s.name, NULL};
+    s.server = spawn(
+        argv, &(struct spawn_options){.directory = s.target, .output_fd = log[1], .errors = s.log});
+    assert_int_equal(SEND(&s, "--wait", "5", session_file(&s, "first", 10)), 0);
+    char line[4096];
+    memset(line, 'x', sizeof line);
+    for (int i = 0; i < 16; i++) { /* 64 KiB: full */
+        struct pollfd writable = {.fd = log[1], .events = POLLOUT};
+        if (poll(&writable, 1, 0) == 1) {
+            (void)write(log[1], line, sizeof line - 512);
+        }
+    }
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(SEND(&s, "-f", session_file(&s, "file", 10)), 0);
+    }
+    assert_int_equal(kill(s.server, SIGTERM), 0);
+    assert_int_equal(wait_child_for(s.server, promised_ms(2000)), 0);
+}
+
+TEST(a_server_out_of_descriptors_says_so_and_leaves_nothing)
+{
+    struct session s;
+    session_start(&s);
+    (void)session_file(&s, "file", 10);
+    (void)kill_and_reap(s.server); /* a leftover to take over from */
+    for (int limit = 3; limit < 9; limit++) {
+        char command[256];
+        (void)snprintf(command, sizeof command,
+                       "ulimit -n %d; $H serve -n $N & P=$!; sleep 0.3; kill $P; wait $P", limit);
+        (void)shell(&s, command); /* ends, whatever it can do */
+        (void)snprintf(command, sizeof command, "ulimit -n %d; exec $H rm $N", limit);
+        int code = shell(&s, command);
+        assert_true(code == 0 || code == 1 || code == 3 || code == 127);
+        assert_true(code != 0 || !rendezvous_exists(&s));
+    }
+    (void)shell(&s, "$H rm $N");
+    /* Enough to start, too few for a client. */
+    assert_int_equal(shell(&s, "ulimit -n 6; $H serve -n $N & P=$!; "
+                               "(ulimit -n 20; exec timeout 5 $H send -w 2 -n $N $F); C=$?; "
+                               "kill $P; wait $P; exit $C"),
+                     1);
+    assert_false(rendezvous_exists(&s));
+}
+
+TEST(a_server_under_nohup_outlives_the_hang_up)
+{
+    struct session s;
+    session_init(&s);
+    (void)session_file(&s, "file", 10);
+    assert_int_equal(shell(&s, "trap '' HUP; $H serve -n $N & P=$!; $H send -w 5 -n $N $F; "
+                               "kill -HUP $P; $H send -f -n $N $F; C=$?; kill $P; exit $C"),
+                     0);
+}
+
+TEST(a_limit_on_file_sizes_is_an_error)
+{
+    struct session s;
+    session_init(&s);
+    assert_int_equal(shell(&s, "ulimit -f 1000; exec $H serve -n $N"), 1);
+    assert_int_equal(shell(&s, "(ulimit -f 2000; exec $H serve -n $N) & P=$!; wait $P"), 1);
+}
+
+TEST(files_that_look_like_leftovers_are_kept_and_not_received)
+{
+    struct session s;
+    session_init(&s);
+    write_whole_file(path_in(s.target, ".holdfast-mine.part"), "x", 1);
+    write_whole_file(path_in(s.target, ".holdfast-0123456789abcdef0.part"), "x", 1);
+    session_serve(&s, NULL);
+    assert_int_equal(target_entries(&s), 2);
+    assert_int_equal(SEND(&s, session_file(&s, ".holdfast-0123456789abcdef.part", 10)), 1);
+    assert_int_equal(SEND(&s, session_file(&s, ".holdfast-yours.part", 10)), 0);
+    (void)kill_and_reap(s.server);
+    session_serve(&s, NULL);
+    assert_int_equal(target_entries(&s), 3);
+}
+
+TEST(a_directory_that_holds_the_servers_is_not_sent_into_itself)
+{
+    struct session s;
+    session_init(&s);
+    assert_int_equal(mkdir(path_in(s.source, "tree"), 0755), 0);
+    assert_int_equal(mkdir(path_in(s.source, "tree/inbox"), 0755), 0);
+    s.target = kept_path(s.source, "tree/inbox");
+    session_serve(&s, NULL);
+    (void)session_file(&s, "tree/file", 1000);
+    assert_int_equal(SEND(&s, "-r", "tree"), 1);
+    assert_true(says(s.err, "tree/inbox: is where the server saves files"));
+    assert_true(same_content(path_in(s.source, "tree/file"), path_in(s.target, "tree/file")));
+    assert_int_equal(target_entries(&s), 1);
+}
+
+TEST(force_replaces_on_another_file_system_within_the_target)
+{
+    struct session s;
+    private_mounts();
+    session_init(&s);
+    assert_int_equal(mkdir(path_in(s.target, "tree"), 0755), 0);
+    mount_small_tmpfs(path_in(s.target, "tree"), 1 << 20);
+    session_serve(&s, NULL);
+    assert_int_equal(mkdir(path_in(s.source, "tree"), 0755), 0);
+    for (int i = 0; i < 3; i++) {
+        (void)session_file(&s, "tree/file", 1000 + (uint64_t)i);
+        assert_int_equal(SEND(&s, "-rf", "tree"), 0);
+        assert_true(same_content(path_in(s.source, "tree/file"), path_in(s.target, "tree/file")));
+    }
+    assert_int_equal(count_entries(path_in(s.target, "tree"), ""), 1);
 }

@@ -249,7 +249,8 @@ int receiver_run(struct connection *c, const struct target_directory *top, struc
     }
     if (r.under_way && !r.judged) {
         report_failed(report, "dropped", r.path,
-                      error == -ECANCELED ? "the server is stopping" : "the client has gone");
+                      error == -EBADMSG ? "the client broke the protocol"
+                                        : "the client has gone, or the server stops");
     }
     return error;
 }

@@ -16,6 +16,7 @@
  * Together well under the half second in which a second server is to be refused. */
 #define TAKE_OVER_TRIES    5
 #define TAKE_OVER_PAUSE_MS 10
+#define PUBLISH_TRIES      1000
 
 static int descriptor(const struct rendezvous *r)
 {
@@ -63,20 +64,19 @@ static int open_owned(const char *object, uint32_t user, hf_memory **memory)
     return error;
 }
 
-/* Does the name still stand for this object? */
-static bool still_named(const char *object, hf_memory *memory)
+/* 0 if the name still stands for this object, -ENOENT if not. */
+static int still_named(const char *object, hf_memory *memory)
 {
-    hf_memory *now;
-    if (hf_shm_open(object, HF_READ_ONLY, &now) != 0) {
-        return false;
+    os_info named;
+    os_info open;
+    int error = os_shm_info(object, &named);
+    if (error == 0) {
+        error = os_info_get(hf_memory_descriptor(memory), &open);
     }
-    os_info a;
-    os_info b;
-    bool same = os_info_get(hf_memory_descriptor(memory), &a) == 0 &&
-                os_info_get(hf_memory_descriptor(now), &b) == 0 && a.device == b.device &&
-                a.inode == b.inode;
-    hf_memory_close(now);
-    return same;
+    if (error == 0 && (named.device != open.device || named.inode != open.inode)) {
+        error = -ENOENT;
+    }
+    return error;
 }
 
 /*
@@ -92,7 +92,10 @@ int rendezvous_remove(const char *object)
         return error;
     }
     error = os_byte_lock(hf_memory_descriptor(memory), SERVER_BYTE);
-    if (error == 0 && still_named(object, memory)) {
+    if (error == 0) {
+        error = still_named(object, memory);
+    }
+    if (error == 0) {
         error = hf_shm_remove(object);
     }
     hf_memory_close(memory);
@@ -103,7 +106,7 @@ int rendezvous_remove(const char *object)
 static int publish(struct rendezvous *r)
 {
     int busy = 0;
-    for (;;) {
+    for (int turn = 0; turn < PUBLISH_TRIES; turn++) {
         int error = hf_shm_publish(r->memory, r->object);
         if (error != -EEXIST) {
             return error;
@@ -111,10 +114,11 @@ static int publish(struct rendezvous *r)
         error = rendezvous_remove(r->object);
         if (error == -EBUSY && ++busy < TAKE_OVER_TRIES) {
             pause_ms(TAKE_OVER_PAUSE_MS);
-        } else if (error != 0 && error != -ENOENT) {
+        } else if (error != 0 && error != -ENOENT) { /* -ENOENT: somebody else has removed it */
             return error;
         }
     }
+    return -EBUSY; /* others come and go under the name faster than we */
 }
 
 static int map(struct rendezvous *r)
@@ -126,7 +130,8 @@ static int map(struct rendezvous *r)
     return error;
 }
 
-int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_options *options)
+int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_options *options,
+                      const struct place *target)
 {
     memset(r, 0, sizeof *r);
     int error = rendezvous_object(r->object, name, geteuid());
@@ -137,7 +142,7 @@ int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_op
     with.sparse = true; /* lanes are reserved as they are taken */
     error = hf_shm_prepare(RENDEZVOUS_SIZE, &with, &r->memory);
     if (error != 0) {
-        return error;
+        return error == -EPERM ? -EACCES : error; /* not: somebody else has the name */
     }
     error = hf_memory_reserve(r->memory, 0, LANES_AT);
     if (error == 0) {
@@ -146,6 +151,8 @@ int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_op
     if (error == 0) {
         r->shared->magic = RENDEZVOUS_MAGIC;
         r->shared->version = RENDEZVOUS_VERSION;
+        r->shared->target_device = target->device;
+        r->shared->target_inode = target->inode;
         error = os_byte_lock(descriptor(r), SERVER_BYTE); /* alive before it can be seen */
     }
     if (error == 0) {
@@ -159,7 +166,7 @@ int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_op
 
 void rendezvous_unpublish(struct rendezvous *r)
 {
-    if (still_named(r->object, r->memory)) {
+    if (still_named(r->object, r->memory) == 0) {
         (void)hf_shm_remove(r->object);
     }
 }
@@ -199,7 +206,13 @@ static bool lane_is_held(const struct rendezvous *r, unsigned lane)
 
 bool rendezvous_is_abandoned(const struct rendezvous *r, unsigned lane)
 {
-    return load_acquire(&r->shared->lanes[lane].state) == LANE_TAKEN && !lane_is_held(r, lane);
+    uint32_t state = load_acquire(&r->shared->lanes[lane].state);
+    return state != LANE_FREE && state != LANE_CALLING && !lane_is_held(r, lane);
+}
+
+bool rendezvous_is_left(const struct rendezvous *r, unsigned lane)
+{
+    return !lane_is_held(r, lane);
 }
 
 /* Opens both pipes of a lane for one side. */
@@ -220,7 +233,11 @@ static int open_pipes(struct rendezvous *r, unsigned lane, uint64_t out, uint64_
 
 int rendezvous_accept(struct rendezvous *r, unsigned lane, struct connection *c)
 {
-    int error = open_pipes(r, lane, LANE_REPLY, LANE_DATA, c);
+    /* A client reserves it, but one that means us harm need not have. */
+    int error = hf_memory_reserve(r->memory, lane_place(lane), LANE_STRIDE);
+    if (error == 0) {
+        error = open_pipes(r, lane, LANE_REPLY, LANE_DATA, c);
+    }
     _Atomic uint32_t *state = &r->shared->lanes[lane].state;
     store_release(state, error == 0 ? LANE_SERVING : LANE_LEFT); /* partner: await_answer */
     os_wake(state, 1);
@@ -326,7 +343,7 @@ static int await_answer(struct rendezvous *r, unsigned lane)
     for (;;) {
         uint32_t now = load_acquire(state);
         if (now != LANE_CALLING) {
-            return now == LANE_SERVING ? 0 : -EAGAIN;
+            return now == LANE_SERVING ? 0 : -ECONNREFUSED;
         }
         if (!rendezvous_server_lives(r)) {
             return -ENOENT;

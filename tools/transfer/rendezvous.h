@@ -26,18 +26,26 @@ struct connection {
     hf_pipe *in;
 };
 
+/* A directory, as the system tells them apart. */
+struct place {
+    uint64_t device;
+    uint64_t inode;
+};
+
 #define RENDEZVOUS_NAME_MAX 200
 
 /* The object's name for a user's rendezvous; -EINVAL or -ENAMETOOLONG. */
 int rendezvous_object(char object[HF_SHM_NAME_MAX + 1], const char *name, uint32_t user);
 
 /*
- * The server's side. Takes over from a dead server of that name.
+ * The server's side. Takes over from a dead server of that name. `target` is where files go.
  * -EBUSY: a live server has the name. -EPERM: somebody else planted something under it.
+ * -EACCES: the group is not one of the caller's.
  */
-int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_options *options);
+int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_options *options,
+                      const struct place *target);
 
-/* Removes what a dead server left. -ENOENT, -EBUSY, -EPERM as above. */
+/* Removes what a dead server left. -EBUSY, -EPERM as above; -ENOENT: nothing, or no longer. */
 int rendezvous_remove(const char *object);
 
 /* Takes the name away, so that no client finds us any more. */
@@ -50,8 +58,11 @@ void rendezvous_listen(struct rendezvous *r, uint32_t rung, int64_t timeout_ns);
 
 bool rendezvous_is_calling(const struct rendezvous *r, unsigned lane);
 
-/* Was the lane taken by a client that died before it could call? */
+/* Is a lane that we do not serve neither free nor calling, and nobody's? */
 bool rendezvous_is_abandoned(const struct rendezvous *r, unsigned lane);
+
+/* Has the client of a lane that we serve gone? */
+bool rendezvous_is_left(const struct rendezvous *r, unsigned lane);
 
 /* Answers the call on a lane; on an error the client is told that there is no connection. */
 int rendezvous_accept(struct rendezvous *r, unsigned lane, struct connection *c);
@@ -65,7 +76,8 @@ bool rendezvous_free_lane(struct rendezvous *r, unsigned lane);
  */
 int rendezvous_open(struct rendezvous *r, const char *name, uint32_t user);
 
-/* Takes a lane. -EAGAIN: all are taken; -ENOENT: the server has died; -ENOSPC. */
+/* Takes a lane. -EAGAIN: all are taken; -ENOENT: the server has died; -ECONNREFUSED: it could not
+ * serve us; -ENOSPC. */
 int rendezvous_call(struct rendezvous *r, struct connection *c);
 
 bool rendezvous_server_lives(const struct rendezvous *r);

@@ -56,11 +56,15 @@ struct rendezvous_layout {
     uint32_t magic;
     uint32_t version;
     _Atomic uint32_t doorbell; /* futex: how often a client has called */
-    uint8_t unused[116];
+    uint32_t unused_word;
+    uint64_t target_device; /* the directory that files go into: it is not sent into itself */
+    uint64_t target_inode;
+    uint8_t unused[96];
     struct lane_line lanes[LANE_COUNT];
 };
 
 _Static_assert(offsetof(struct rendezvous_layout, doorbell) == 8, "layout");
+_Static_assert(offsetof(struct rendezvous_layout, target_device) == 16, "layout");
 _Static_assert(offsetof(struct rendezvous_layout, lanes) == 128, "layout");
 _Static_assert(sizeof(struct rendezvous_layout) <= LANES_AT, "layout");
 

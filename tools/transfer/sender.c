@@ -260,6 +260,14 @@ static int skip_dots(const struct dirent *entry)
     return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
 }
 
+static void free_entries(struct dirent **entries, int count)
+{
+    for (int i = 0; i < count; i++) {
+        free(entries[i]);
+    }
+    free(entries);
+}
+
 static int send_directory(struct sender *s, const struct item *item)
 {
     int fd = openat(item->directory, item->entry,
@@ -278,14 +286,19 @@ static int send_directory(struct sender *s, const struct item *item)
         return 0;
     }
     bool ok = false;
+    if (st.st_dev == s->target_device && st.st_ino == s->target_inode) {
+        fail(s, "error", item->path, "is where the server saves files: not sent into itself");
+        free_entries(entries, count);
+        (void)close(fd);
+        return 0;
+    }
     int error = send_directory_frame(s, FRAME_DIRECTORY, &st, item, &ok);
     for (int i = 0; i < count; i++) {
         if (error == 0 && ok) {
             error = send_entry(s, item, fd, entries[i]->d_name);
         }
-        free(entries[i]);
     }
-    free(entries);
+    free_entries(entries, count);
     if (error == 0 && ok && s->preserve) {
         error = send_directory_frame(s, FRAME_DIRECTORY_DONE, &st, item, &ok);
     }

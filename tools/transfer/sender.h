@@ -14,7 +14,9 @@ struct sender {
     bool force;
     bool preserve;
     bool recursive;
-    unsigned failures; /* files and directories that did not get through */
+    uint64_t target_device; /* the server's directory, */
+    uint64_t target_inode;  /* which is not sent into itself */
+    unsigned failures;      /* files and directories that did not get through */
 };
 
 /*

@@ -15,16 +15,18 @@
 
 #define PART_PREFIX ".holdfast-"
 #define PART_SUFFIX ".part"
+#define PART_DIGITS 16
 #define DESCRIPTORS "/proc/self/fd"
 
 /* ---- the directory ----------------------------------------------------------------------- */
 
+/* Exactly what random_part_name makes, so that no file of anybody else's is taken for one. */
 static bool is_part_name(const char *name)
 {
-    size_t length = strlen(name);
-    size_t suffix = strlen(PART_SUFFIX);
-    return length > suffix && strncmp(name, PART_PREFIX, strlen(PART_PREFIX)) == 0 &&
-           strcmp(name + length - suffix, PART_SUFFIX) == 0;
+    size_t prefix = strlen(PART_PREFIX);
+    return strncmp(name, PART_PREFIX, prefix) == 0 &&
+           strspn(name + prefix, "0123456789abcdef") == PART_DIGITS &&
+           strcmp(name + prefix + PART_DIGITS, PART_SUFFIX) == 0;
 }
 
 /* Removes one unfinished file, unless it is not ours or its server lives. */
@@ -171,7 +173,7 @@ static int open_part(struct target_file *file)
         if (error != 0) {
             return error;
         }
-        file->fd = openat(file->top->fd, file->part,
+        file->fd = openat(file->part_directory, file->part,
                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (file->fd < 0) {
             file->part[0] = 0;
@@ -182,6 +184,18 @@ static int open_part(struct target_file *file)
     return 0;
 }
 
+/* The top, where the next server finds it; but a file changes its name within one file system. */
+static int choose_part_directory(struct target_file *file)
+{
+    struct stat top;
+    struct stat parent;
+    if (fstat(file->top->fd, &top) != 0 || fstat(file->parent, &parent) != 0) {
+        return -errno;
+    }
+    file->part_directory = top.st_dev == parent.st_dev ? file->top->fd : file->parent;
+    return 0;
+}
+
 int target_begin(const struct target_directory *top, const char *path, bool force,
                  struct target_file *file)
 {
@@ -189,7 +203,10 @@ int target_begin(const struct target_directory *top, const char *path, bool forc
     const char *name;
     int error = open_parent(top, path, &file->parent, &name);
     if (error == 0) {
-        error = check_way(file->parent, name, force);
+        error = is_part_name(name) ? -EINVAL : check_way(file->parent, name, force);
+    }
+    if (error == 0) {
+        error = choose_part_directory(file);
     }
     if (error == 0) {
         file->name = strdup(name);
@@ -222,16 +239,16 @@ static int link_as(const struct target_file *file, int directory, const char *na
         (void)snprintf(from, sizeof from, DESCRIPTORS "/%d", file->fd);
         return linkat(AT_FDCWD, from, directory, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
     }
-    if (renameat2(file->top->fd, file->part, directory, name, RENAME_NOREPLACE) == 0) {
+    if (renameat2(file->part_directory, file->part, directory, name, RENAME_NOREPLACE) == 0) {
         return 0;
     }
     if (errno != EINVAL && errno != ENOSYS) {
         return -errno;
     }
-    if (linkat(file->top->fd, file->part, directory, name, 0) != 0) {
+    if (linkat(file->part_directory, file->part, directory, name, 0) != 0) {
         return -errno;
     }
-    (void)unlinkat(file->top->fd, file->part, 0);
+    (void)unlinkat(file->part_directory, file->part, 0);
     return 0;
 }
 
@@ -246,7 +263,7 @@ static int replace(struct target_file *file)
         char part[PART_NAME_SIZE];
         error = random_part_name(part);
         if (error == 0) {
-            error = link_as(file, file->top->fd, part);
+            error = link_as(file, file->part_directory, part);
         }
         if (error != 0) {
             return error;
@@ -254,7 +271,7 @@ static int replace(struct target_file *file)
         memcpy(file->part, part, sizeof part);
     }
     /* What came to stand there since the check is replaced itself, never what it points to. */
-    if (renameat(file->top->fd, file->part, file->parent, file->name) != 0) {
+    if (renameat(file->part_directory, file->part, file->parent, file->name) != 0) {
         return -errno;
     }
     return 0;
@@ -288,7 +305,7 @@ int target_publish(struct target_file *file, const struct target_attributes *kee
 void target_discard(struct target_file *file)
 {
     if (file->part[0] != 0) {
-        (void)unlinkat(file->top->fd, file->part, 0);
+        (void)unlinkat(file->part_directory, file->part, 0);
         file->part[0] = 0;
     }
     if (file->fd >= 0) {

@@ -5,8 +5,9 @@
  *
  * A file under way has no name (O_TMPFILE), so that even a killed server leaves nothing. Where the
  * file system cannot do that, and for the moment in which --force replaces a file, it is called
- * .holdfast-RANDOM.part at the top of the directory, locked (flock) while its server lives; the
- * next server removes those that are not.
+ * .holdfast-RANDOM.part (16 hexadecimal digits) at the top of the directory, or beside the file
+ * where that is on another file system; locked (flock) while its server lives. The next server
+ * removes those at the top that are not. No file of such a name is received.
  *
  * Errors are negative errnos of any kind, for target_explain to put into words.
  */
@@ -32,6 +33,7 @@ struct target_file {
     int parent;                /* the directory that it will stand in */
     char *name;                /* and its name there */
     char part[PART_NAME_SIZE]; /* its name while under way; empty if it has none */
+    int part_directory;        /* where it has that name: the top or the parent, not to be closed */
     bool force;
 };
 
