@@ -32,6 +32,9 @@ static const char help[] =
     "Exit: 0 all sent, 1 some file was not, 2 wrong usage, 3 no server, 4 the server died or\n"
     "stopped, 6 the shared memory under that name is not the server user's.\n";
 
+/* A refusal may be another client's doing: try another lane, a few times. */
+#define REFUSALS_MAX 10
+
 struct send_options {
     const char *name;
     uint32_t user;
@@ -123,6 +126,7 @@ static int connect_to(const struct send_options *o, struct report *report, struc
 {
     uint64_t start = os_now_ns();
     bool told = false;
+    int refusals = 0;
     for (;;) {
         int error = rendezvous_open(r, o->name, o->user);
         while (error == 0) {
@@ -130,11 +134,12 @@ static int connect_to(const struct send_options *o, struct report *report, struc
             if (error == 0) {
                 return 0;
             }
-            if (error != -EAGAIN) {
+            bool again = error == -EAGAIN || (error == -ECONNREFUSED && ++refusals < REFUSALS_MAX);
+            if (!again) {
                 rendezvous_close(r);
                 break;
             }
-            if (!told) {
+            if (!told && error == -EAGAIN) {
                 report_note(report, "the server is busy with other clients; waiting");
                 told = true;
             }

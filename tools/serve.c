@@ -198,13 +198,16 @@ static int64_t look_at_lanes(struct server *server)
     int64_t timeout = LISTEN_NS;
     for (unsigned i = 0; i < LANE_COUNT; i++) {
         struct lane *lane = &server->lanes[i];
-        if (lane->state == IDLE && rendezvous_is_calling(&server->rendezvous, i)) {
+        /* Calling, and not freed by us: a hostile client has freed it. The caller is served. */
+        if (lane->state != SERVING && rendezvous_is_calling(&server->rendezvous, i)) {
             answer(server, i);
         } else if (lane->state == IDLE && rendezvous_is_abandoned(&server->rendezvous, i)) {
             lane->state = DONE;
         }
-        if (lane->state == SERVING && rendezvous_is_left(&server->rendezvous, i)) {
-            lane->stop = true; /* whatever its pipes say: a client may have scribbled over them */
+        if (lane->state == SERVING && (rendezvous_is_left(&server->rendezvous, i) ||
+                                       rendezvous_is_calling(&server->rendezvous, i))) {
+            lane->stop =
+                true; /* its client has gone, whatever its pipes say: they may be scribbled */
         }
         if (lane->state == DONE) {
             /* The client may live on for a while, stopped even, and still write into its lane. */

@@ -48,7 +48,8 @@ typedef struct hf_memory_options {
 /*
  * Creates an object of `size` bytes, all zero, and opens it for reading and writing. Others see
  * no object or the whole one. -EEXIST if the name is taken; -ENOSPC if the memory is not to be
- * had; -EFBIG; -EINVAL for a mode beyond 0777; -EPERM for a group that is not the caller's.
+ * had; -EFBIG (beyond RLIMIT_FSIZE the system sends SIGXFSZ as well); -EINVAL for a mode beyond
+ * 0777; -EPERM for a group that is not the caller's.
  */
 HF_API int hf_shm_create(const char *name, uint64_t size, const hf_memory_options *options,
                          hf_memory **memory);

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "channel/pipe_layout.h"
 #include "holdfast/memory.h"
 #include "transfer/digest.h"
 #include "transfer/rendezvous.h"
@@ -176,6 +177,62 @@ TEST(a_client_that_scribbles_over_its_lane_harms_nobody_else)
         raw_close(&raw);
         assert_int_equal(SEND(&s, "-f", session_file(&s, "after", 100)), 0);
     }
+}
+
+/* Connects, begins a file, scribbles small numbers over the states of its pipes and of every lane,
+ * and dies. */
+static int scribble_states_and_die(void *context)
+{
+    struct raw raw;
+    struct session *s = context;
+    int error;
+    assert_ok(rendezvous_open(&raw.rendezvous, s->name, geteuid()));
+    while ((error = rendezvous_call(&raw.rendezvous, &raw.c)) != 0) { /* as `send` does */
+        assert_true(error == -EAGAIN || error == -ECONNREFUSED);
+        sleep_ms(10);
+    }
+    raw_say(&raw, &(struct frame){.kind = FRAME_FILE, .length = 1}, "x");
+    raw_say(&raw, &(struct frame){.kind = FRAME_DATA, .length = 4}, "data");
+    struct rendezvous *r = &raw.rendezvous;
+    char *lane = (char *)hf_region_address(r->region) + lane_place(raw.c.lane);
+    if (random_below(2) == 0) {
+        sleep_ms((int64_t)random_below(5));
+    }
+    for (int i = 0; i < 2; i++) {
+        struct pipe_layout *pipe = (void *)(lane + (i == 0 ? LANE_REPLY : LANE_DATA));
+        pipe->lines[random_below(2)].state = (uint32_t)random_below(8);
+    }
+    for (unsigned i = 0; i < LANE_COUNT; i++) {
+        r->shared->lanes[i].state = (uint32_t)random_below(8);
+    }
+    (void)raise(SIGKILL);
+    return 0;
+}
+
+static bool server_is_idle(void *context)
+{
+    struct session *s = context;
+    char tasks[64];
+    struct stat st;
+    (void)snprintf(tasks, sizeof tasks, "/proc/%d/task", (int)s->server);
+    return count_entries(tasks, "") == 1 && unnamed_bytes(s->server) == 0 &&
+           stat(path_in("/dev/shm", s->object), &st) == 0 && st.st_blocks * 512 <= 16384;
+}
+
+TEST(clients_that_scribble_over_states_and_die_cost_the_server_nothing)
+{
+    struct session s;
+    session_start(&s);
+    (void)random_below(2);
+    for (int round = 0; round < 3 * LANE_COUNT / 2; round++) {
+        assert_int_equal(run_child(scribble_states_and_die, &s), -SIGKILL);
+        (void)random_below(2); /* each draws its own */
+        if (round % 16 == 0) {
+            assert_int_equal(SEND(&s, "-f", session_file(&s, "after", 100)), 0);
+        }
+    }
+    assert_true(wait_until(server_is_idle, &s, 10000));
+    assert_int_equal(SEND(&s, "-f", session_file(&s, "after", 100)), 0);
 }
 
 /* ---- what stands in the way -------------------------------------------------------------- */
