@@ -230,6 +230,8 @@ TEST(clients_that_scribble_over_states_and_die_cost_the_server_nothing)
 {
     struct session s;
     session_start(&s);
+    assert_int_equal(SEND(&s, session_file(&s, "before", 100)), 0);
+    sleep_ms(500);
     threads_at_rest = count_threads(&s);
     (void)random_below(2);
     for (int round = 0; round < 3 * LANE_COUNT / 2; round++) {
