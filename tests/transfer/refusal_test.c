@@ -518,3 +518,27 @@ TEST(members_of_the_group_may_send_and_strangers_may_not)
     session_serve(&s, NULL);
     assert_int_equal(run_child(send_as_a_stranger, &s), 0);
 }
+
+static int serve_for_a_foreign_group(void *context)
+{
+    struct session *s = context;
+    drop_privileges();
+    const char *files = temporary_directory();
+    const char *err = kept_path(files, "err");
+    const char *const serve[] = {holdfast(), "serve", "--name", s->name,
+                                 "--group",  "0",     files,    NULL};
+    assert_int_equal(spawn_and_wait(serve, &(struct spawn_options){.errors = err}), 1);
+    assert_true(says(err, "is the group one of yours?"));
+    return 0;
+}
+
+TEST(a_group_that_is_not_the_servers_is_refused_with_the_reason)
+{
+    if (!is_root()) {
+        SKIP("needs root, to become somebody who is not in root's group");
+    }
+    struct session s;
+    session_init(&s);
+    share_holdfast();
+    assert_int_equal(run_child(serve_for_a_foreign_group, &s), 0);
+}
