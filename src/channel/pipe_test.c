@@ -747,8 +747,8 @@ _Noreturn static int cycle_without_system_calls(void *both)
 
 TEST(no_side_makes_a_system_call_while_there_is_room_and_there_are_bytes)
 {
-    if (UNDER_TSAN) {
-        SKIP("ThreadSanitizer makes system calls of its own");
+    if (UNDER_TSAN || UNDER_ASAN) {
+        SKIP("a sanitizer makes system calls of its own");
     }
     struct both both = open_both(4 * KIB);
     /* Who is not scheduled for 40 ms rightly asks whether the other lives: then once more. */
