@@ -50,7 +50,16 @@ extern "C" {
     X(17, EFBIG, "the size is larger than the system allows")                                      \
     X(18, EMFILE, "this process has too many open files")                                          \
     X(19, ENFILE, "the system has too many open files")                                            \
-    X(20, EIO, "the operating system reported an unexpected failure")
+    X(20, EIO, "the operating system reported an unexpected failure")                              \
+    X(21, EOWNERDEAD,                                                                              \
+      "locked, and its last owner died holding it: mend the data, call consistent")                \
+    X(22, ENOTRECOVERABLE, "the data under the lock was given up after its owner died")            \
+    X(23, EDEADLK, "this thread has it already, or is inside a call of the library")               \
+    X(24, ECANCELED, "the transaction was aborted inside")                                         \
+    X(25, EPROTONOSUPPORT, "made by another version of Holdfast")                                  \
+    X(26, ENOEXEC, "made for another byte order or page size")                                     \
+    X(27, EREMOTE, "in use on another machine")                                                    \
+    X(28, ENODATA, "shorter than it says: it was truncated")
 
 /*
  * The sentence for an error, given as it was returned (negative) or as a plain errno; "success"

@@ -5,8 +5,11 @@
 
 #include "holdfast/error.h"
 #include "holdfast/memory.h"
+#include "holdfast/mutex.h"
 #include "holdfast/pipe.h"
 #include "holdfast/region.h"
+#include "holdfast/segment.h"
+#include "holdfast/tx.h"
 #include "holdfast/version.h"
 
 #endif

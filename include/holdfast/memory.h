@@ -87,12 +87,18 @@ HF_API int hf_shm_list(int (*visit)(const char *name, void *context), void *cont
 /* ---- files ------------------------------------------------------------------------------- */
 
 /*
- * A new file of `size` bytes. Errors as for hf_shm_create; -ENOENT if the directory is missing;
- * -EOPNOTSUPP if the file system cannot reserve space (ask for .sparse). A process killed in here
- * can leave an incomplete file.
+ * A new file of `size` bytes, there whole or not at all. Errors as for hf_shm_create; -ENOENT if
+ * the directory is missing; -EOPNOTSUPP if the file system cannot reserve space (ask for .sparse).
+ * On a file system without unnamed files, a process killed in here can leave a file named
+ * ".holdfast-<number>" in the directory.
  */
 HF_API int hf_file_create(const char *path, uint64_t size, const hf_memory_options *options,
                           hf_memory **memory);
+
+/* In two steps, as hf_shm_prepare and hf_shm_publish; both with the same path. */
+HF_API int hf_file_prepare(const char *path, uint64_t size, const hf_memory_options *options,
+                           hf_memory **memory);
+HF_API int hf_file_publish(hf_memory *memory, const char *path);
 
 /* -ENOENT; -EACCES; -EBADMSG if it is no regular file. Follows symbolic links. */
 HF_API int hf_file_open(const char *path, hf_access access, hf_memory **memory);

@@ -18,6 +18,41 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 #define store_release(p, v)     atomic_store_explicit((p), (v), memory_order_release)
 #define fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define fetch_add_release(p, v) atomic_fetch_add_explicit((p), (v), memory_order_release)
+#define fetch_or_relaxed(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
+#define fetch_and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
+#define exchange_release(p, v)  atomic_exchange_explicit((p), (v), memory_order_release)
+
+/* Compare-and-swap: *p from *expected to v; on failure *expected is what stood there. */
+#define cas_acquire(p, expected, v)                                                                \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
+                                            memory_order_relaxed)
+#define cas_release(p, expected, v)                                                                \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,            \
+                                            memory_order_relaxed)
+#define cas_relaxed(p, expected, v)                                                                \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,            \
+                                            memory_order_relaxed)
+
+/*
+ * Crash order. Whoever recovers a dead thread sees its stores in program order, so the compiler is
+ * all that has to be held back: no cache flush, no processor fence. Between two of these no store
+ * moves to the other side.
+ */
+static inline void crash_fence(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+/*
+ * A store that the promise rests on: logs, intents, records. It is neither dropped nor moved, and
+ * `make proof` fails if any one of them is deleted.
+ */
+#define HF_LOG_STORE(place, value)                                                                 \
+    do {                                                                                           \
+        crash_fence();                                                                             \
+        store_relaxed((place), (value));                                                           \
+        crash_fence();                                                                             \
+    } while (0)
 
 /*
  * Orders an earlier store before a later load, which release and acquire do not. It stands

@@ -17,8 +17,8 @@ int __real_hf_os_wait(const volatile void *word, uint32_t expected, int64_t time
 int __wrap_hf_os_wait(const volatile void *word, uint32_t expected, int64_t timeout_ns);
 int __real_hf_os_byte_locked(int fd, uint64_t offset, bool *locked);
 int __wrap_hf_os_byte_locked(int fd, uint64_t offset, bool *locked);
-void __real_hf_os_wake(const volatile void *word, int count);
-void __wrap_hf_os_wake(const volatile void *word, int count);
+int __real_hf_os_wake(const volatile void *word, int count);
+int __wrap_hf_os_wake(const volatile void *word, int count);
 uint64_t __real_hf_os_now_ns(void);
 uint64_t __wrap_hf_os_now_ns(void);
 
@@ -95,10 +95,10 @@ int __wrap_hf_os_wait(const volatile void *word, uint32_t expected, int64_t time
     return result;
 }
 
-void __wrap_hf_os_wake(const volatile void *word, int count)
+int __wrap_hf_os_wake(const volatile void *word, int count)
 {
     wakes++;
-    __real_hf_os_wake(word, count);
+    return __real_hf_os_wake(word, count);
 }
 
 int __wrap_hf_os_byte_locked(int fd, uint64_t offset, bool *locked)

@@ -55,6 +55,28 @@
 #define os_byte_lock          hf_os_byte_lock
 #define os_byte_unlock        hf_os_byte_unlock
 #define os_byte_locked        hf_os_byte_locked
+#define os_byte_lock_shared   hf_os_byte_lock_shared
+#define os_process_lock       hf_os_process_lock
+#define os_process_unlock     hf_os_process_unlock
+#define os_file_prepare       hf_os_file_prepare
+#define os_file_publish       hf_os_file_publish
+#define os_file_discard       hf_os_file_discard
+#define os_file_info          hf_os_file_info
+#define os_map_private        hf_os_map_private
+#define os_wait_two           hf_os_wait_two
+#define os_random             hf_os_random
+#define os_boot_id            hf_os_boot_id
+#define os_life_open          hf_os_life_open
+#define os_life_close         hf_os_life_close
+#define os_life_link          hf_os_life_link
+#define os_life_unlink        hf_os_life_unlink
+#define os_thread_id          hf_os_thread_id
+#define os_thread_identity    hf_os_thread_identity
+#define os_thread_is_gone     hf_os_thread_is_gone
+#define os_at_thread_exit     hf_os_at_thread_exit
+#define os_fork_page          hf_os_fork_page
+#define os_cancel_disable     hf_os_cancel_disable
+#define os_cancel_restore     hf_os_cancel_restore
 
 /* ---- the machine ------------------------------------------------------------------------- */
 
@@ -117,6 +139,20 @@ int os_file_create(const char *path, int *fd);
 int os_file_open(const char *path, bool writable, int *fd);
 int os_file_remove(const char *path);
 
+/* The longest path that a file is prepared for. */
+#define OS_PATH_SIZE 4096
+
+/*
+ * As os_shm_prepare, publish and discard, for a file at a path. `temporary` is empty, or the name
+ * that the file has meanwhile, beside the path.
+ */
+int os_file_prepare(const char *path, char temporary[OS_PATH_SIZE], int *fd);
+int os_file_publish(int fd, char temporary[OS_PATH_SIZE], const char *path);
+void os_file_discard(char temporary[OS_PATH_SIZE]);
+
+/* What stands at the path, without opening it; follows links. -ENOENT. */
+int os_file_info(const char *path, os_info *info);
+
 /* Memory with no name, open for writing. `label` is only seen by people who debug. */
 int os_anonymous_create(const char *label, int *fd);
 
@@ -160,6 +196,8 @@ int os_receive_descriptor(int socket, int *fd);
  */
 int os_map(int fd, uint64_t offset, size_t length, hf_access access, void *address, bool exactly,
            void **base);
+/* Memory of this process alone, all zero, backed as it is touched. */
+int os_map_private(size_t length, void **base);
 int os_unmap(void *base, size_t length);
 /* base is a multiple of the page size. Waits for the device if `wait`. */
 int os_flush(void *base, size_t length, bool wait);
@@ -170,7 +208,8 @@ typedef enum os_advice {
     OS_ADVICE_RANDOM,
     OS_ADVICE_WILL_NEED,
     OS_ADVICE_DONT_NEED,
-    OS_ADVICE_HUGE_PAGES
+    OS_ADVICE_HUGE_PAGES,
+    OS_ADVICE_DONT_DUMP /* leave it out of core dumps */
 } os_advice;
 int os_advise(void *base, size_t length, os_advice advice);
 
@@ -182,8 +221,15 @@ int os_advise(void *base, size_t length, os_advice advice);
  */
 int os_wait(const volatile void *word, uint32_t expected, int64_t timeout_ns);
 
-/* Wakes up to `count` of those who sleep on the word, in any process. */
-void os_wake(const volatile void *word, int count);
+/*
+ * Sleeps while both words are as expected. 0 and -ETIMEDOUT as os_wait; -EOPNOTSUPP where the
+ * system cannot wait on two.
+ */
+int os_wait_two(const volatile void *word, uint32_t expected, const volatile void *other,
+                uint32_t other_expected, int64_t timeout_ns);
+
+/* Wakes up to `count` of those who sleep on the word, in any process; how many it woke. */
+int os_wake(const volatile void *word, int count);
 
 /* ---- being alive ------------------------------------------------------------------------- */
 
@@ -197,5 +243,83 @@ int os_byte_unlock(int fd, uint64_t offset);
 
 /* Does another descriptor hold the lock on that byte? */
 int os_byte_locked(int fd, uint64_t offset, bool *locked);
+
+/* The same, shared: many may hold it at once, and none that os_byte_lock asks for. */
+int os_byte_lock_shared(int fd, uint64_t offset);
+
+/*
+ * The same byte owned by this *process*: a child does not inherit it, exec drops it, and so does
+ * this process when it closes any descriptor of the object. os_byte_locked sees it, from this
+ * process too.
+ */
+int os_process_lock(int fd, uint64_t offset);
+int os_process_unlock(int fd, uint64_t offset);
+
+/*
+ * A *life word*: a futex word in shared memory that the system itself marks OS_LIFE_DIED, waking
+ * one sleeper if OS_LIFE_WAITERS is set in it, when the thread whose id it holds ends, however it
+ * ends. It is one of the last OS_LIFE_WORDS words of a page. The page is mapped once more for each
+ * thread, with a private page behind it, and there stands the node by which the word is on the
+ * thread's robust list, at the distance that libc has told the kernel: the list stays libc's.
+ */
+#define OS_LIFE_WORDS   4
+#define OS_LIFE_WAITERS UINT32_C(0x80000000)
+#define OS_LIFE_DIED    UINT32_C(0x40000000)
+#define OS_LIFE_ID      UINT32_C(0x3fffffff)
+
+typedef struct os_life {
+    char *alias; /* the page again, and the private page behind it; NULL: none */
+    void **node;
+    bool linked;
+} os_life;
+
+/*
+ * Readies this thread for a word in the page at `offset` of fd, or, with fd < 0, in the page at
+ * `page` of this process's memory. -EOPNOTSUPP: the system, this libc, or that memory cannot;
+ * -ENOMEM.
+ */
+int os_life_open(int fd, uint64_t offset, void *page, os_life *life);
+
+/* Links word `index` of the page. From now on the system marks it if it holds this thread's id. */
+void os_life_link(os_life *life, unsigned index);
+/* By the thread that linked it. */
+void os_life_unlink(os_life *life);
+/* Unmaps; an unlinked one only. */
+void os_life_close(os_life *life);
+
+/* ---- threads ----------------------------------------------------------------------------- */
+
+/* This thread's number, as a life word holds it. */
+uint32_t os_thread_id(void);
+
+/* What tells a thread from a later one of the same number. Zeros where the system does not say. */
+typedef struct os_identity {
+    uint64_t space; /* the numbers' own space: another container has another one */
+    uint64_t start; /* when the thread began */
+    uint32_t thread;
+    uint32_t process;
+} os_identity;
+void os_thread_identity(os_identity *identity);
+
+/* True only if it is certain that no such thread is there any more. */
+bool os_thread_is_gone(const os_identity *identity);
+
+/* Runs `leave` with `value` when this thread ends by returning, pthread_exit or cancellation. One
+   per thread: the last call counts, a NULL value is none. */
+int os_at_thread_exit(void (*leave)(void *value), void *value);
+
+/* A word that is zero again in a forked child, and whoever reads it there is the child's first. */
+_Atomic uint64_t *os_fork_page(void);
+
+/* Between the two this thread cannot be cancelled. */
+int os_cancel_disable(void);
+void os_cancel_restore(int state);
+
+/* ---- the machine's identity -------------------------------------------------------------- */
+
+void os_random(void *bytes, size_t length);
+
+/* Another one after every start of the machine; false where the system does not say. */
+bool os_boot_id(uint64_t id[2]);
 
 #endif

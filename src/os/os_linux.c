@@ -78,6 +78,36 @@ uint64_t os_now_ns(void)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+void os_random(void *bytes, size_t length)
+{
+    if (getrandom(bytes, length, 0) != (ssize_t)length) {
+        uint64_t weak = os_now_ns() ^ ((uint64_t)getpid() << 32); /* better than nothing */
+        memcpy(bytes, &weak, length < sizeof weak ? length : sizeof weak);
+    }
+}
+
+bool os_boot_id(uint64_t id[2])
+{
+    char text[40] = "";
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    bool got = file != NULL && fgets(text, sizeof text, file) != NULL;
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    id[0] = 0;
+    id[1] = 0;
+    unsigned digits = 0;
+    for (const char *c = text; got && *c != 0; c++) {
+        const char *hex = "0123456789abcdef";
+        const char *digit = strchr(hex, *c);
+        if (digit != NULL) {
+            id[digits / 16 % 2] = id[digits / 16 % 2] << 4 | (uint64_t)(digit - hex);
+            digits++;
+        }
+    }
+    return digits == 32;
+}
+
 /* ---- naming and opening ------------------------------------------------------------------ */
 
 static int open_again(const char *path, int flags, mode_t mode, int *fd)
@@ -102,9 +132,7 @@ static void shm_path(char path[PATH_MAX], const char *name)
 static int prepare_named(char temporary[OS_TEMPORARY_SIZE], int *fd)
 {
     uint64_t random[2];
-    if (getrandom(random, sizeof random, 0) != sizeof random) {
-        return -EIO;
-    }
+    os_random(random, sizeof random);
     (void)snprintf(temporary, OS_TEMPORARY_SIZE, ".holdfast-%016llx%016llx",
                    (unsigned long long)random[0], (unsigned long long)random[1]);
     char path[PATH_MAX];
@@ -246,6 +274,70 @@ int os_file_open(const char *path, bool writable, int *fd)
 int os_file_remove(const char *path)
 {
     return unlink(path) == 0 ? 0 : failure();
+}
+
+/* Writes "<the path's directory>/.holdfast-<random>", or the directory alone. */
+static int beside(const char *path, bool directory_only, char out[OS_PATH_SIZE])
+{
+    const char *slash = strrchr(path, '/');
+    int length = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
+    const char *directory = slash == NULL ? "." : path;
+    uint64_t random;
+    os_random(&random, sizeof random);
+    int n = directory_only ? snprintf(out, OS_PATH_SIZE, "%.*s", length, directory)
+                           : snprintf(out, OS_PATH_SIZE, "%.*s/.holdfast-%016llx", length,
+                                      directory, (unsigned long long)random);
+    return n < OS_PATH_SIZE ? 0 : -ENAMETOOLONG;
+}
+
+int os_file_prepare(const char *path, char temporary[OS_PATH_SIZE], int *fd)
+{
+    int error = beside(path, true, temporary);
+    if (error == 0 && access(DESCRIPTORS, X_OK) == 0) {
+        error = open_again(temporary, O_RDWR | O_TMPFILE, 0600, fd);
+        if (error != -EOPNOTSUPP && error != -EINVAL && error != -EIO) {
+            temporary[0] = 0;
+            return error;
+        }
+    }
+    error = beside(path, false, temporary);
+    if (error == 0) {
+        error = open_again(temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, fd);
+    }
+    if (error != 0) {
+        temporary[0] = 0;
+    }
+    return error;
+}
+
+int os_file_publish(int fd, char temporary[OS_PATH_SIZE], const char *path)
+{
+    char from[64];
+    (void)snprintf(from, sizeof from, DESCRIPTORS "/%d", fd);
+    if (linkat(AT_FDCWD, temporary[0] != 0 ? temporary : from, AT_FDCWD, path, AT_SYMLINK_FOLLOW) !=
+        0) {
+        return failure();
+    }
+    os_file_discard(temporary);
+    return 0;
+}
+
+void os_file_discard(char temporary[OS_PATH_SIZE])
+{
+    if (temporary[0] != 0) {
+        (void)unlink(temporary);
+        temporary[0] = 0;
+    }
+}
+
+int os_file_info(const char *path, os_info *info)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        return failure();
+    }
+    *info = to_info(&st);
+    return 0;
 }
 
 int os_anonymous_create(const char *label, int *fd)
@@ -499,6 +591,17 @@ int os_map(int fd, uint64_t offset, size_t length, hf_access access, void *addre
     return 0;
 }
 
+int os_map_private(size_t length, void **base)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *mapped = mmap(NULL, length, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (mapped == MAP_FAILED) {
+        return failure();
+    }
+    *base = mapped;
+    return 0;
+}
+
 int os_unmap(void *base, size_t length)
 {
     return munmap(base, length) == 0 ? 0 : failure();
@@ -515,6 +618,7 @@ int os_advise(void *base, size_t length, os_advice advice)
         [OS_ADVICE_NORMAL] = MADV_NORMAL,      [OS_ADVICE_SEQUENTIAL] = MADV_SEQUENTIAL,
         [OS_ADVICE_RANDOM] = MADV_RANDOM,      [OS_ADVICE_WILL_NEED] = MADV_WILLNEED,
         [OS_ADVICE_DONT_NEED] = MADV_DONTNEED, [OS_ADVICE_HUGE_PAGES] = MADV_HUGEPAGE,
+        [OS_ADVICE_DONT_DUMP] = MADV_DONTDUMP,
     };
     return madvise(base, length, advices[advice]) == 0 ? 0 : failure();
 }
@@ -533,9 +637,42 @@ int os_wait(const volatile void *word, uint32_t expected, int64_t timeout_ns)
     return 0;
 }
 
-void os_wake(const volatile void *word, int count)
+/* FUTEX_WAITV is of 5.16, and sandboxes that have never heard of it refuse it. */
+int os_wait_two(const volatile void *word, uint32_t expected, const volatile void *other,
+                uint32_t other_expected, int64_t timeout_ns)
 {
-    (void)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+#ifdef SYS_futex_waitv
+    uint64_t end = os_now_ns() + (uint64_t)timeout_ns;
+    struct __kernel_timespec_like {
+        int64_t seconds;
+        int64_t nanoseconds;
+    } limit = {(int64_t)(end / 1000000000), (int64_t)(end % 1000000000)};
+    struct futex_waitv both[2] = {
+        {.val = expected, .uaddr = (uintptr_t)word, .flags = FUTEX_32},
+        {.val = other_expected, .uaddr = (uintptr_t)other, .flags = FUTEX_32}};
+    if (syscall(SYS_futex_waitv, both, 2, 0, timeout_ns < 0 ? NULL : &limit, CLOCK_MONOTONIC) >=
+        0) {
+        return 0;
+    }
+    switch (errno) {
+    case ETIMEDOUT:
+        return -ETIMEDOUT;
+    case EAGAIN:
+    case EINTR:
+        return 0;
+    default:
+        break;
+    }
+#else
+    (void)word, (void)expected, (void)other, (void)other_expected, (void)timeout_ns;
+#endif
+    return -EOPNOTSUPP;
+}
+
+int os_wake(const volatile void *word, int count)
+{
+    long woken = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+    return woken < 0 ? 0 : (int)woken;
 }
 
 /* ---- being alive ------------------------------------------------------------------------- */
@@ -546,19 +683,38 @@ static struct flock one_byte(short type, uint64_t offset)
         .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = 1};
 }
 
-int os_byte_lock(int fd, uint64_t offset)
+static int set_lock(int fd, int command, short type, uint64_t offset)
 {
-    struct flock lock = one_byte(F_WRLCK, offset);
-    if (fcntl(fd, F_OFD_SETLK, &lock) == 0) {
+    struct flock lock = one_byte(type, offset);
+    if (fcntl(fd, command, &lock) == 0) {
         return 0;
     }
     return errno == EAGAIN || errno == EACCES ? -EBUSY : failure();
 }
 
+int os_byte_lock(int fd, uint64_t offset)
+{
+    return set_lock(fd, F_OFD_SETLK, F_WRLCK, offset);
+}
+
+int os_byte_lock_shared(int fd, uint64_t offset)
+{
+    return set_lock(fd, F_OFD_SETLK, F_RDLCK, offset);
+}
+
+int os_process_lock(int fd, uint64_t offset)
+{
+    return set_lock(fd, F_SETLK, F_WRLCK, offset);
+}
+
+int os_process_unlock(int fd, uint64_t offset)
+{
+    return set_lock(fd, F_SETLK, F_UNLCK, offset);
+}
+
 int os_byte_unlock(int fd, uint64_t offset)
 {
-    struct flock lock = one_byte(F_UNLCK, offset);
-    return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : failure();
+    return set_lock(fd, F_OFD_SETLK, F_UNLCK, offset);
 }
 
 int os_byte_locked(int fd, uint64_t offset, bool *locked)

@@ -18,8 +18,9 @@ struct hf_memory {
     int fd;
     hf_access access;
     bool sparse;
-    bool prepared; /* not published yet */
-    char temporary[OS_TEMPORARY_SIZE];
+    bool prepared;                /* not published yet */
+    bool file;                    /* to be published at a path */
+    char temporary[OS_PATH_SIZE]; /* what a prepared one is called meanwhile; empty: nothing */
 };
 
 _Static_assert(HF_SHM_NAME_MAX == OS_SHM_NAME_MAX, "the public limit is the system's");
@@ -106,26 +107,26 @@ static int furnish(hf_memory *memory, uint64_t size, const hf_memory_options *op
 
 /* ---- shared memory objects --------------------------------------------------------------- */
 
-int hf_shm_prepare(uint64_t size, const hf_memory_options *options, hf_memory **memory)
+/* Prepares a shared memory object, or, with a path, a file. */
+static int prepare(const char *path, uint64_t size, const hf_memory_options *options,
+                   hf_memory **memory)
 {
-    int error = memory == NULL ? -EINVAL : check_options(options);
+    int error = check_options(options);
     if (error != 0) {
         return error;
     }
-    char temporary[OS_TEMPORARY_SIZE];
-    int fd;
-    error = os_shm_prepare(temporary, &fd);
+    hf_memory *made = calloc(1, sizeof *made);
+    if (made == NULL) {
+        return -ENOMEM;
+    }
+    *made = (hf_memory){.access = HF_READ_WRITE, .prepared = true, .file = path != NULL};
+    error = path != NULL ? os_file_prepare(path, made->temporary, &made->fd)
+                         : os_shm_prepare(made->temporary, &made->fd);
     if (error != 0) {
+        free(made);
         return error;
     }
-    hf_memory *made;
-    error = adopt(fd, HF_READ_WRITE, &made);
-    if (error != 0) {
-        os_shm_discard(temporary);
-        return error;
-    }
-    memcpy(made->temporary, temporary, sizeof temporary);
-    made->prepared = true;
+    made->magic = MEMORY_MAGIC;
     error = furnish(made, size, options);
     if (error != 0) {
         hf_memory_close(made);
@@ -135,13 +136,18 @@ int hf_shm_prepare(uint64_t size, const hf_memory_options *options, hf_memory **
     return 0;
 }
 
+int hf_shm_prepare(uint64_t size, const hf_memory_options *options, hf_memory **memory)
+{
+    return memory == NULL ? -EINVAL : prepare(NULL, size, options, memory);
+}
+
 int hf_shm_publish(hf_memory *memory, const char *name)
 {
     int error = check_name(name);
     if (error != 0) {
         return error;
     }
-    if (!is_memory(memory) || !memory->prepared) {
+    if (!is_memory(memory) || !memory->prepared || memory->file) {
         return -EINVAL;
     }
     error = os_shm_publish(memory->fd, memory->temporary, name);
@@ -226,30 +232,46 @@ int hf_shm_list(int (*visit)(const char *name, void *context), void *context)
 
 /* ---- files ------------------------------------------------------------------------------- */
 
+int hf_file_prepare(const char *path, uint64_t size, const hf_memory_options *options,
+                    hf_memory **memory)
+{
+    return path == NULL || memory == NULL ? -EINVAL : prepare(path, size, options, memory);
+}
+
+int hf_file_publish(hf_memory *memory, const char *path)
+{
+    if (!is_memory(memory) || !memory->prepared || !memory->file || path == NULL) {
+        return -EINVAL;
+    }
+    int error = os_file_publish(memory->fd, memory->temporary, path);
+    if (error == 0) {
+        memory->prepared = false;
+    }
+    return error;
+}
+
 int hf_file_create(const char *path, uint64_t size, const hf_memory_options *options,
                    hf_memory **memory)
 {
+    os_info info;
     int error = path == NULL || memory == NULL ? -EINVAL : check_options(options);
-    if (error != 0) {
-        return error;
-    }
-    int fd;
-    error = os_file_create(path, &fd);
-    if (error != 0) {
-        return error;
+    if (error == 0 && os_file_info(path, &info) == 0) {
+        error = -EEXIST; /* before anything is reserved */
     }
     hf_memory *made;
-    error = adopt(fd, HF_READ_WRITE, &made);
     if (error == 0) {
-        error = furnish(made, size, options);
-        if (error == 0) {
-            *memory = made;
-            return 0;
-        }
-        hf_memory_close(made);
+        error = prepare(path, size, options, &made);
     }
-    (void)os_file_remove(path);
-    return error;
+    if (error != 0) {
+        return error;
+    }
+    error = hf_file_publish(made, path);
+    if (error != 0) {
+        hf_memory_close(made);
+        return error;
+    }
+    *memory = made;
+    return 0;
 }
 
 int hf_file_open(const char *path, hf_access access, hf_memory **memory)
@@ -427,7 +449,11 @@ int hf_memory_descriptor(const hf_memory *memory)
 void hf_memory_close(hf_memory *memory)
 {
     if (is_memory(memory)) {
-        os_shm_discard(memory->temporary);
+        if (memory->file) {
+            os_file_discard(memory->temporary);
+        } else {
+            os_shm_discard(memory->temporary);
+        }
         (void)os_close(memory->fd);
         memory->magic = 0;
         free(memory);

@@ -18,7 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "os/os.h"
 #include "proof/proof.h"
+#include "segment/view.h"
 
 /* A judge that takes longer hangs. */
 #define JUDGE_SECONDS 5
@@ -47,18 +49,81 @@ outcome bad(const char *format, ...)
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
-void arena_open(struct arena *arena, uint64_t size)
+static void open_plain(struct arena *arena, uint64_t size)
 {
-    *arena = (struct arena){0};
     require(hf_anonymous_create(size, NULL, &arena->memory) == 0, "memory");
     require(hf_region_map(arena->memory, NULL, &arena->region) == 0, "map");
     arena->base = hf_region_address(arena->region);
 }
 
-void arena_close(struct arena *arena)
+static void open_arena(struct arena *arena, const struct scenario *scenario)
 {
-    hf_region_unmap(arena->region);
-    hf_memory_close(arena->memory);
+    *arena = (struct arena){0};
+    if (scenario->maximum == 0) {
+        open_plain(arena, scenario->size);
+        return;
+    }
+    hf_segment_options options = {.maximum = scenario->maximum};
+    require(hf_segment_create_anonymous(scenario->size, &options, &arena->segment) == 0, "segment");
+    arena->memory = hf_segment_memory(arena->segment);
+    arena->base = hf_segment_base(arena->segment);
+}
+
+static void close_arena(struct arena *arena)
+{
+    if (arena->segment != NULL) {
+        hf_segment_close(arena->segment);
+    } else {
+        hf_region_unmap(arena->region);
+        hf_memory_close(arena->memory);
+    }
+}
+
+static uint64_t arena_size(const struct arena *arena)
+{
+    uint64_t size;
+    require(hf_memory_size(arena->memory, &size) == 0, "size");
+    return size;
+}
+
+/* What the kernel does when the victim dies: it marks the life words that hold its number. */
+static void mark_dead(struct segment_header *header, uint64_t size, pid_t victim)
+{
+    for (uint32_t run = 0; run < SLOT_RUNS; run++) {
+        uint64_t offset = load_relaxed(&header->slot_runs[run]);
+        uint64_t pages = run == 0 ? 1 : UINT64_C(1) << (run - 1);
+        for (uint64_t i = 0; offset != 0 && i < pages && offset + (i + 1) * SEGMENT_PAGE <= size;
+             i++) {
+            struct slot_page *page =
+                (struct slot_page *)(void *)((char *)header + offset + i * SEGMENT_PAGE);
+            for (unsigned n = 0; n < SLOTS_PER_PAGE; n++) {
+                uint32_t life = load_relaxed(&page->life[n]);
+                if ((life & OS_LIFE_ID) == (uint32_t)victim) {
+                    store_relaxed(&page->life[n], (life & OS_LIFE_WAITERS) | OS_LIFE_DIED);
+                }
+            }
+        }
+    }
+}
+
+/* Memory with a copy of the bytes: nobody holds its byte locks. */
+static void copy_arena(struct arena *copy, const struct scenario *scenario, const void *bytes,
+                       uint64_t size, pid_t victim)
+{
+    *copy = (struct arena){.victim = victim};
+    open_plain(copy, size);
+    memcpy(copy->base, bytes, size);
+    if (scenario->maximum == 0) {
+        return;
+    }
+    mark_dead((struct segment_header *)(void *)copy->base, size, victim);
+    hf_region_unmap(copy->region);
+    copy->region = NULL;
+    int error = hf_segment_open_memory(copy->memory, HF_READ_WRITE, &copy->segment);
+    if (error != 0) {
+        _exit((int)bad("the segment cannot be opened: %s", hf_strerror(error)));
+    }
+    copy->base = hf_segment_base(copy->segment);
 }
 
 /* ---- the judge --------------------------------------------------------------------------- */
@@ -66,7 +131,8 @@ void arena_close(struct arena *arena)
 static const char *const words[] = {"before", "after", "bad"};
 
 /* Judges a copy of the memory in a process of its own. */
-static outcome judge(const struct scenario *scenario, const void *memory)
+static outcome judge(const struct scenario *scenario, const void *memory, uint64_t size,
+                     pid_t victim)
 {
     (void)fflush(NULL);
     pid_t pid = fork();
@@ -75,8 +141,7 @@ static outcome judge(const struct scenario *scenario, const void *memory)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)alarm(JUDGE_SECONDS);
         struct arena copy;
-        arena_open(&copy, scenario->size);
-        memcpy(copy.base, memory, scenario->size);
+        copy_arena(&copy, scenario, memory, size, victim);
         _exit((int)scenario->judge(&copy));
     }
     int status;
@@ -197,7 +262,8 @@ struct walk {
     const struct scenario *scenario;
     struct arena *arena;
     struct findings *findings;
-    char *seen;   /* the memory as it was when last judged */
+    char *seen; /* the memory as it was when last judged */
+    uint64_t seen_size;
     outcome last; /* and what it was judged to be */
     pid_t victim;
 };
@@ -218,12 +284,14 @@ static void tell(const struct walk *walk, const char *what)
 /* Judges the memory if it has changed; false if that failed. */
 static bool look(struct walk *walk, bool first)
 {
-    if (!first && memcmp(walk->seen, walk->arena->base, walk->scenario->size) == 0) {
+    uint64_t size = arena_size(walk->arena);
+    if (!first && size == walk->seen_size && memcmp(walk->seen, walk->arena->base, size) == 0) {
         return true;
     }
-    memcpy(walk->seen, walk->arena->base, walk->scenario->size);
+    memcpy(walk->seen, walk->arena->base, size);
+    walk->seen_size = size;
     walk->findings->states++;
-    outcome now = judge(walk->scenario, walk->seen);
+    outcome now = judge(walk->scenario, walk->seen, size, walk->victim);
     char what[128];
     if (now == OUTCOME_BAD) {
         tell(walk, "a death here leaves neither the state before nor the one after");
@@ -279,13 +347,19 @@ void prove(const struct scenario *scenario, bool keep_going, struct findings *fi
 {
     struct arena arena;
     *findings = (struct findings){0};
-    arena_open(&arena, scenario->size);
-    scenario->set_up(&arena);
-    struct walk walk = {.scenario = scenario,
-                        .arena = &arena,
-                        .findings = findings,
-                        .seen = malloc(scenario->size),
-                        .victim = start_victim(scenario, &arena)};
+    open_arena(&arena, scenario);
+    if (scenario->set_up != NULL) {
+        scenario->set_up(&arena);
+    }
+    if (arena.segment != NULL) {
+        (void)hf_thread_leave(arena.segment); /* the victim shall be alone */
+    }
+    struct walk walk = {
+        .scenario = scenario,
+        .arena = &arena,
+        .findings = findings,
+        .seen = malloc(scenario->maximum > scenario->size ? scenario->maximum : scenario->size),
+        .victim = start_victim(scenario, &arena)};
     require(walk.seen != NULL, "memory");
     int status = 0;
     bool alive = true;
@@ -300,5 +374,5 @@ void prove(const struct scenario *scenario, bool keep_going, struct findings *fi
         finish(&walk, status);
     }
     free(walk.seen);
-    arena_close(&arena);
+    close_arena(&arena);
 }

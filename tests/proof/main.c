@@ -42,11 +42,12 @@ static void report(const struct scenario *scenario, const struct findings *f, js
 }
 
 /* Runs the selected ones; returns how many, and counts failures. */
-static unsigned run_all(const struct options *o, json_t *results, unsigned long *failures)
+static unsigned run_table(const struct options *o, const struct scenario_table *table,
+                          json_t *results, unsigned long *failures)
 {
     unsigned run = 0;
-    for (size_t i = 0; i < pipe_scenario_count && (*failures == 0 || o->keep_going); i++) {
-        const struct scenario *scenario = &pipe_scenarios[i];
+    for (size_t i = 0; i < table->count && (*failures == 0 || o->keep_going); i++) {
+        const struct scenario *scenario = &table->scenarios[i];
         if (!selected(o, scenario)) {
             continue;
         }
@@ -59,6 +60,17 @@ static unsigned run_all(const struct options *o, json_t *results, unsigned long 
         prove(scenario, o->keep_going, &findings);
         *failures += findings.failures;
         report(scenario, &findings, results);
+    }
+    return run;
+}
+
+static unsigned run_all(const struct options *o, json_t *results, unsigned long *failures)
+{
+    static const struct scenario_table *const tables[] = {&pipe_scenarios, &segment_scenarios,
+                                                          &mutex_scenarios, &tx_scenarios};
+    unsigned run = 0;
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+        run += run_table(o, tables[i], results, failures);
     }
     return run;
 }

@@ -391,7 +391,7 @@ static outcome judge_empty(struct arena *copy)
     return count == 300 && end == 0 ? OUTCOME_BEFORE : bad("the pipe does not work any more");
 }
 
-const struct scenario pipe_scenarios[] = {
+static const struct scenario scenarios[] = {
     {.name = "pipe.init.over_rubbish",
      .call = "hf_pipe_init",
      .size = SIZE,
@@ -489,4 +489,4 @@ const struct scenario pipe_scenarios[] = {
      .no_effect = true,
      .judge = judge_empty},
 };
-const size_t pipe_scenario_count = sizeof pipe_scenarios / sizeof pipe_scenarios[0];
+const struct scenario_table pipe_scenarios = SCENARIO_TABLE(scenarios);

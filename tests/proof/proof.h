@@ -21,13 +21,15 @@
 
 #include "holdfast/memory.h"
 #include "holdfast/region.h"
+#include "holdfast/segment.h"
 
-/* The shared memory of a scenario, or a copy of it. */
+/* The shared memory of a scenario, or a copy of it: plain memory, or a segment. */
 struct arena {
     hf_memory *memory;
-    hf_region *region;
+    hf_region *region;   /* NULL: a segment */
+    hf_segment *segment; /* NULL: plain memory */
     char *base;
-    void *state; /* the scenario's own, in the process that set it */
+    pid_t victim; /* in a copy: who is to be dead */
 };
 
 typedef enum outcome { OUTCOME_BEFORE, OUTCOME_AFTER, OUTCOME_BAD } outcome;
@@ -36,8 +38,9 @@ struct scenario {
     const char *name; /* call's noun, a dot, what is special about it */
     const char *call; /* the exported function that this proves */
     uint64_t size;    /* of the memory, in bytes */
+    uint64_t maximum; /* what it may grow to; not 0: the memory is a segment, made already */
 
-    /* Before the victim exists: formats the memory. */
+    /* Before the victim exists: formats the memory. May be NULL. */
     void (*set_up)(struct arena *arena);
     /* In the victim, not stepped: opens what the call needs. May be NULL. */
     void (*prepare)(struct arena *arena);
@@ -45,9 +48,20 @@ struct scenario {
     int (*act)(struct arena *arena);
     /* The call changes nothing that others see: "before" from the first state to the last. */
     bool no_effect;
-    /* In the judge, on a copy. A failure is told by bad(), which returns OUTCOME_BAD. */
+    /* In the judge, on a copy, in which the victim is dead. A failure is told by bad(), which
+       returns OUTCOME_BAD. */
     outcome (*judge)(struct arena *copy);
 };
+
+/* A file's scenarios. */
+struct scenario_table {
+    const struct scenario *scenarios;
+    size_t count;
+};
+#define SCENARIO_TABLE(array)                                                                      \
+    {                                                                                              \
+        array, sizeof(array) / sizeof(array)[0]                                                    \
+    }
 
 /* Prints why, as printf does. */
 outcome bad(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -62,17 +76,15 @@ struct findings {
 /* Runs one scenario; prints what is wrong, and stops at the first failure unless keep_going. */
 void prove(const struct scenario *scenario, bool keep_going, struct findings *findings);
 
-/* The memory of a scenario; prove's own. */
-void arena_open(struct arena *arena, uint64_t size);
-void arena_close(struct arena *arena);
-
 /* Dies with the words if the condition does not hold: for what is no finding but a broken test. */
 void require(bool condition, const char *what);
 
 /* An instruction in words: symbol+offset in file, for a pid that is stopped there. To be freed. */
 char *describe_instruction(pid_t pid);
 
-extern const struct scenario pipe_scenarios[];
-extern const size_t pipe_scenario_count;
+extern const struct scenario_table pipe_scenarios;
+extern const struct scenario_table segment_scenarios;
+extern const struct scenario_table mutex_scenarios;
+extern const struct scenario_table tx_scenarios;
 
 #endif

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Life words, thread identity and thread exit on Linux.
+ *
+ * The kernel keeps one robust list per thread, and it is libc's: a head of our own would silently
+ * disarm the application's robust mutexes. So our nodes go onto libc's list, at its tail: our
+ * successor is the head itself or another node of ours, and nothing is followed from shared
+ * memory but by those who own it. What a node looks like (where the previous pointer stands,
+ * whether the head has one) is libc's; where the futex word lies from it, the kernel has been told.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "os/os.h"
+
+/* ---- the robust list --------------------------------------------------------------------- */
+
+/* The kernel walks no further than this (ROBUST_LIST_LIMIT). */
+#define WALK_MAX 2048
+
+/* The kernel's own names differ between header versions. */
+struct head {
+    void **first; /* the next pointer of the first node, or the head's own */
+    long futex_offset;
+    void *pending;
+};
+
+/* Where libc keeps the previous pointer, in pointers before the next one; 0: it has none. */
+struct flavour {
+    int previous;
+    bool head_has_previous;
+};
+
+/* false: a libc whose nodes we do not know. */
+static bool flavour_of(long futex_offset, struct flavour *flavour)
+{
+#if defined(__GLIBC__)
+    if (sizeof(void *) == 8 && futex_offset == -32) {
+        *flavour = (struct flavour){.previous = 1, .head_has_previous = true};
+        return true;
+    }
+    if (sizeof(void *) == 4 && futex_offset == -20) {
+        *flavour = (struct flavour){0};
+        return true;
+    }
+#else
+    if (sizeof(void *) == 8 && futex_offset == -28) { /* musl */
+        *flavour = (struct flavour){.previous = 1, .head_has_previous = false};
+        return true;
+    }
+#endif
+    return false;
+}
+
+static void take_and_drop_a_robust_mutex(void)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutex_t mutex;
+    if (pthread_mutexattr_init(&attributes) == 0) {
+        (void)pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+        if (pthread_mutex_init(&mutex, &attributes) == 0) {
+            if (pthread_mutex_lock(&mutex) == 0) {
+                (void)pthread_mutex_unlock(&mutex);
+            }
+            (void)pthread_mutex_destroy(&mutex);
+        }
+        (void)pthread_mutexattr_destroy(&attributes);
+    }
+}
+
+/* This thread's list, and how libc builds it. NULL where there is none that we may use. */
+static struct head *find_head(struct flavour *flavour)
+{
+    struct head *head = NULL;
+    size_t size = 0;
+    take_and_drop_a_robust_mutex(); /* musl registers its list with the first one */
+    /* An emulator may answer the one call and not the other: ask for the kernel's own word. */
+    if (syscall(SYS_get_robust_list, 0, &head, &size) != 0 || head == NULL ||
+        size != sizeof *head || syscall(SYS_set_robust_list, head, size) != 0) {
+        return NULL;
+    }
+    return flavour_of(head->futex_offset, flavour) ? head : NULL;
+}
+
+static void **untagged(void *pointer)
+{
+    return (void **)((uintptr_t)pointer & ~(uintptr_t)1); /* bit 0: a priority-inheriting mutex */
+}
+
+/* The node before `node`; `&head->first` as node gives the last one. NULL: not found. */
+static void **node_before(struct head *head, void **node)
+{
+    void **at = (void **)&head->first;
+    for (unsigned i = 0; i < WALK_MAX; i++) {
+        void **next = untagged(*at);
+        if (next == node) {
+            return at;
+        }
+        if (next == NULL || next == (void **)&head->first) {
+            return NULL;
+        }
+        at = next;
+    }
+    return NULL;
+}
+
+/* ---- life words -------------------------------------------------------------------------- */
+
+/* The page again at a new address, and room for a private page behind it. */
+static int map_alias(int fd, uint64_t offset, void *page, size_t page_size, char **alias)
+{
+    char *both =
+        mmap(NULL, 2 * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (both == MAP_FAILED) {
+        return -ENOMEM;
+    }
+    void *placed;
+    if (fd >= 0) {
+        placed = mmap(both, page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+                      (off_t)offset);
+    } else { /* an old size of 0 maps shared pages once more, and refuses private ones */
+        placed = mremap(page, 0, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, both);
+    }
+    if (placed == MAP_FAILED) {
+        (void)munmap(both, 2 * page_size);
+        return fd >= 0 ? -ENOMEM : -EOPNOTSUPP;
+    }
+    *alias = both;
+    return 0;
+}
+
+int os_life_open(int fd, uint64_t offset, void *page, os_life *life)
+{
+    struct flavour flavour;
+    *life = (os_life){0};
+    size_t page_size = os_page_size();
+    bool aligned = (uintptr_t)page % page_size == 0;
+    if (page_size != 4096 || !aligned || find_head(&flavour) == NULL) {
+        return -EOPNOTSUPP;
+    }
+    return map_alias(fd, offset, page, page_size, &life->alias);
+}
+
+void os_life_link(os_life *life, unsigned index)
+{
+    struct flavour flavour;
+    struct head *head = find_head(&flavour);
+    if (life->alias == NULL || head == NULL) {
+        return;
+    }
+    char *word = life->alias + 4096 - 4 * OS_LIFE_WORDS + (size_t)4 * index;
+    void **node = (void **)(void *)(word - head->futex_offset);
+    void **last = node_before(head, (void **)&head->first);
+    if (last == NULL) {
+        return; /* an endless list, or a broken one: the backstop alone */
+    }
+    node[0] = &head->first;
+    if (flavour.previous != 0) {
+        node[-flavour.previous] = last;
+    }
+    if (flavour.head_has_previous) {
+        ((void **)&head->first)[-flavour.previous] = node;
+    }
+    crash_fence(); /* whole before the kernel can find it */
+    *last = node;
+    crash_fence();
+    life->node = node;
+    life->linked = true;
+}
+
+void os_life_unlink(os_life *life)
+{
+    struct flavour flavour;
+    struct head *head = find_head(&flavour);
+    if (!life->linked || head == NULL) {
+        return;
+    }
+    void **node = life->node;
+    void **previous = node_before(head, node);
+    if (previous != NULL) {
+        void **next = untagged(node[0]);
+        bool next_is_head = next == (void **)&head->first;
+        *previous = node[0];
+        if (flavour.previous != 0 && (!next_is_head || flavour.head_has_previous)) {
+            next[-flavour.previous] = previous;
+        }
+    }
+    crash_fence();
+    life->linked = false;
+}
+
+void os_life_close(os_life *life)
+{
+    if (life->alias != NULL && !life->linked) {
+        (void)munmap(life->alias, 2 * os_page_size());
+        life->alias = NULL;
+    }
+}
+
+/* ---- threads ----------------------------------------------------------------------------- */
+
+uint32_t os_thread_id(void)
+{
+    return (uint32_t)syscall(SYS_gettid);
+}
+
+static uint64_t number_space(void)
+{
+    struct stat st;
+    return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
+}
+
+/* Start time of a thread of this number space, in clock ticks since boot. -ENOENT: none is there.
+ */
+static int thread_start(uint32_t process, uint32_t thread, uint64_t *start)
+{
+    char path[64];
+    char line[1024];
+    (void)snprintf(path, sizeof path, "/proc/%u/task/%u/stat", process, thread);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return errno == ENOENT ? -ENOENT : -EIO;
+    }
+    char *got = fgets(line, sizeof line, file);
+    (void)fclose(file);
+    if (got == NULL) {
+        return -ENOENT; /* it ended while we looked */
+    }
+    char *at = strrchr(line, ')'); /* the name before it may contain anything */
+    for (unsigned field = 2; at != NULL && field < 22; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    if (at == NULL) {
+        return -EIO;
+    }
+    *start = strtoull(at, NULL, 10);
+    return 0;
+}
+
+void os_thread_identity(os_identity *identity)
+{
+    *identity = (os_identity){
+        .space = number_space(), .thread = os_thread_id(), .process = (uint32_t)getpid()};
+    if (thread_start(identity->process, identity->thread, &identity->start) != 0) {
+        *identity = (os_identity){.thread = identity->thread, .process = identity->process};
+    }
+}
+
+bool os_thread_is_gone(const os_identity *identity)
+{
+    if (identity->space == 0 || identity->space != number_space()) {
+        return false;
+    }
+    uint64_t start;
+    int error = thread_start(identity->process, identity->thread, &start);
+    return error == -ENOENT || (error == 0 && start != identity->start);
+}
+
+/* ---- thread exit ------------------------------------------------------------------------- */
+
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static int exit_error;
+static void (*_Atomic exit_leave)(void *value);
+
+static void at_exit(void *value)
+{
+    void (*leave)(void *) = load_relaxed(&exit_leave);
+    leave(value);
+}
+
+static void make_key(void)
+{
+    exit_error = -pthread_key_create(&exit_key, at_exit);
+}
+
+int os_at_thread_exit(void (*leave)(void *value), void *value)
+{
+    store_relaxed(&exit_leave, leave);
+    (void)pthread_once(&exit_once, make_key);
+    return exit_error != 0 ? exit_error : -pthread_setspecific(exit_key, value);
+}
+
+int os_cancel_disable(void)
+{
+    int state = PTHREAD_CANCEL_ENABLE;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+void os_cancel_restore(int state)
+{
+    (void)pthread_setcancelstate(state, NULL);
+}
+
+/* ---- fork -------------------------------------------------------------------------------- */
+
+static _Atomic uint64_t *fork_page;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static _Atomic uint64_t fork_fallback;
+
+static void in_child(void)
+{
+    store_relaxed(&fork_fallback, 0);
+}
+
+static void make_fork_page(void)
+{
+    size_t size = os_page_size();
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page != MAP_FAILED && madvise(page, size, MADV_WIPEONFORK) == 0) {
+        fork_page = page;
+        return;
+    }
+    /* Before Linux 4.14: a child made by fork is told, one made by _Fork or clone is not. */
+    fork_page = &fork_fallback;
+    (void)pthread_atfork(NULL, NULL, in_child);
+}
+
+_Atomic uint64_t *os_fork_page(void)
+{
+    (void)pthread_once(&fork_once, make_fork_page);
+    return fork_page;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* What a public hf_segment is, and the way from it, or from an address, to this thread's
+ * participant. */
+#ifndef HF_SEGMENT_HANDLE_H
+#define HF_SEGMENT_HANDLE_H
+
+#include <errno.h>
+
+#include "holdfast/segment.h"
+#include "segment/participant.h"
+
+#define SEGMENT_HANDLE_MAGIC UINT32_C(0x7365676d) /* "segm" */
+
+#define participant_at hf_participant_at
+
+struct hf_segment {
+    uint32_t magic;
+    hf_access access;
+    struct view *view;
+};
+
+static inline bool is_segment(const hf_segment *segment)
+{
+    return segment != NULL && segment->magic == SEGMENT_HANDLE_MAGIC;
+}
+
+/* This thread's participant in the segment, with a call begun: end it with call_end. */
+static inline int enter(hf_segment *segment, struct participant **participant)
+{
+    if (unlikely(!is_segment(segment))) {
+        return -EINVAL;
+    }
+    struct participant *p = participant_recent(segment->view->base);
+    if (unlikely(segment->access == HF_READ_ONLY)) {
+        return -EACCES;
+    }
+    if (unlikely(p == NULL)) {
+        int error = participant_of(segment->view, &p);
+        if (error != 0) {
+            return error;
+        }
+    }
+    *participant = p;
+    return call_begin(p);
+}
+
+/* The participant in the segment that the address lies in. -EINVAL: none that is open here. */
+int participant_at(const void *address, struct participant **participant);
+
+#endif

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page allocator: two bit maps under one lock, and an operation record.
+ *
+ *     used     set and cleared only by who has pages_lock
+ *     backed   set after memory was reserved, cleared before it is given back: a death in between
+ *              costs a reservation, never a fault
+ *
+ * Crash order of an allocation:  (1) record (first, count, link), kind last   (2) used bits   (3)
+ * link (4) record cleared. Undone by recovery unless (3) has happened. Crash order of a free: (5)
+ * record   (6) link = 0   (7) used bits   (8) record cleared. Finished by recovery once (5) has
+ * happened. The lock is held from before the record to after it, by the dead too: nobody else has
+ * touched the run, so both can be done again blindly.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "os/os.h"
+#include "segment/lock.h"
+#include "segment/pages.h"
+
+#define BITS 64u
+
+static const uint64_t lock_offset = offsetof(struct segment_header, pages_lock);
+
+static int take_lock(struct participant *p, int64_t timeout_ns)
+{
+    return lock_take(p, &header_of(p->view)->pages_lock, lock_offset, timeout_ns);
+}
+
+static void free_lock(struct participant *p)
+{
+    (void)lock_free(p, &header_of(p->view)->pages_lock, lock_offset);
+}
+
+/* ---- the maps ---------------------------------------------------------------------------- */
+
+/* The bits of the map's word `word` that lie within [first, end). */
+static uint64_t mask_in_word(uint64_t word, uint64_t first, uint64_t end)
+{
+    uint64_t low = max_u64(first, word * BITS) - word * BITS;
+    uint64_t high = min_u64(end, (word + 1) * BITS) - word * BITS;
+    uint64_t ones = high - low == BITS ? UINT64_MAX : (UINT64_C(1) << (high - low)) - 1;
+    return ones << low;
+}
+
+static void set_bits(shared_u64 *map, uint64_t first, uint64_t count)
+{
+    for (uint64_t w = first / BITS; count > 0 && w <= (first + count - 1) / BITS; w++) {
+        store_relaxed(&map[w], load_relaxed(&map[w]) | mask_in_word(w, first, first + count));
+    }
+}
+
+static void clear_bits(shared_u64 *map, uint64_t first, uint64_t count)
+{
+    for (uint64_t w = first / BITS; count > 0 && w <= (first + count - 1) / BITS; w++) {
+        store_relaxed(&map[w], load_relaxed(&map[w]) & ~mask_in_word(w, first, first + count));
+    }
+}
+
+static bool all_set(shared_u64 *map, uint64_t first, uint64_t count)
+{
+    bool all = true;
+    for (uint64_t w = first / BITS; count > 0 && w <= (first + count - 1) / BITS; w++) {
+        uint64_t mask = mask_in_word(w, first, first + count);
+        all = all && (load_relaxed(&map[w]) & mask) == mask;
+    }
+    return all;
+}
+
+/* The first page from `from` on whose bit is `set`; `end` if there is none before it. */
+static uint64_t next_page(shared_u64 *map, uint64_t from, uint64_t end, bool set)
+{
+    while (from < end) {
+        uint64_t word = load_relaxed(&map[from / BITS]);
+        word = (set ? word : ~word) >> (from % BITS);
+        if (word != 0) {
+            return min_u64(end, from + (uint64_t)__builtin_ctzll(word));
+        }
+        from = (from / BITS + 1) * BITS;
+    }
+    return end;
+}
+
+/* The first run of `count` free pages; `end` if there is none. */
+static uint64_t find_run(shared_u64 *map, uint64_t from, uint64_t end, uint64_t count)
+{
+    for (;;) {
+        uint64_t first = next_page(map, from, end, false);
+        if (end - first < count) {
+            return end;
+        }
+        uint64_t after = next_page(map, first, first + count, true);
+        if (after == first + count) {
+            return first;
+        }
+        from = after;
+    }
+}
+
+void pages_mark(struct view *view)
+{
+    set_bits(view->used_map, 0, view->first_page);
+    set_bits(view->backed_map, 0, load_relaxed(&header_of(view)->size) / SEGMENT_PAGE);
+}
+
+/* Pages that are there; learns of growth. */
+static uint64_t page_end(struct view *view)
+{
+    uint64_t size = load_acquire(&header_of(view)->size);
+    return view_holds(view, 0, size) ? size / SEGMENT_PAGE : 0;
+}
+
+uint64_t pages_count(struct view *view)
+{
+    shared_u64 *map = view->used_map;
+    uint64_t end = page_end(view);
+    uint64_t count = 0;
+    for (uint64_t w = 0; w * BITS < end; w++) {
+        count += (uint64_t)__builtin_popcountll(load_relaxed(&map[w]) & mask_in_word(w, 0, end));
+    }
+    return count;
+}
+
+/* ---- memory behind pages ----------------------------------------------------------------- */
+
+/* Backs the run with memory. -ENOSPC. */
+static int back(struct view *view, uint64_t first, uint64_t count)
+{
+    shared_u64 *map = view->backed_map;
+    if (all_set(map, first, count)) {
+        return 0;
+    }
+    if (view->fd >= 0 && view->kind == VIEW_OBJECT) {
+        int error = os_reserve(view->fd, first * SEGMENT_PAGE, count * SEGMENT_PAGE);
+        if (error != 0) {
+            return error;
+        }
+    }
+    crash_fence();
+    set_bits(map, first, count);
+    return 0;
+}
+
+/* The bytes of both maps that tell of the pages before `end`; inline ones are there from the start.
+ */
+static int back_maps(struct view *view, uint64_t end)
+{
+    uint64_t bytes = (end + 7) / 8;
+    uint64_t used = (uint64_t)((char *)view->used_map - view->base);
+    uint64_t backed = (uint64_t)((char *)view->backed_map - view->base);
+    if (view->kind != VIEW_OBJECT || used < SEGMENT_PAGE) {
+        return 0;
+    }
+    int error = os_reserve(view->fd, used, bytes);
+    return error != 0 ? error : os_reserve(view->fd, backed, bytes);
+}
+
+/* With the lock. Reserved first, then the object's size, then the header's: one store. */
+static int grow_locked(struct view *view, uint64_t size)
+{
+    struct segment_header *header = header_of(view);
+    uint64_t old = load_relaxed(&header->size);
+    uint64_t maximum = view->maximum;
+    if (size > maximum) {
+        return -ENOMEM;
+    }
+    if (size <= old) {
+        return 0;
+    }
+    if (old % SEGMENT_PAGE != 0 || !view_holds(view, 0, old)) {
+        return -EBADMSG;
+    }
+    int error = back_maps(view, size / SEGMENT_PAGE);
+    if (error == 0 && view->kind == VIEW_OBJECT) {
+        error = os_reserve(view->fd, old, size - old);
+        if (error == 0) {
+            error = os_resize(view->fd, size);
+        }
+        if (error != 0) {
+            (void)os_resize(view->fd, old); /* gives back what was reserved beyond the end */
+        }
+    }
+    if (error != 0) {
+        return error;
+    }
+    set_bits(view->backed_map, old / SEGMENT_PAGE, (size - old) / SEGMENT_PAGE);
+    crash_fence();
+    store_release(&header->size, size); /* partner: view_refresh */
+    (void)view_refresh(view, 0, size);
+    return 0;
+}
+
+int pages_grow(struct participant *p, uint64_t size)
+{
+    int error = take_lock(p, HF_FOREVER);
+    if (error == 0) {
+        error = grow_locked(p->view, round_up(size, SEGMENT_PAGE));
+        free_lock(p);
+    }
+    return error;
+}
+
+/* Room for `count` more pages at the end: at least half as much again, if that is to be had. */
+static int grow_for(struct view *view, uint64_t count)
+{
+    uint64_t size = load_relaxed(&header_of(view)->size);
+    if (count > (view->maximum - size) / SEGMENT_PAGE) {
+        return -ENOMEM;
+    }
+    uint64_t needed = size + count * SEGMENT_PAGE;
+    uint64_t generous =
+        round_down(min_u64(view->maximum, max_u64(needed, size + size / 2)), SEGMENT_PAGE);
+    int error = grow_locked(view, generous);
+    return error == 0 || generous == needed ? error : grow_locked(view, needed);
+}
+
+int pages_trim(struct participant *p, uint64_t *bytes)
+{
+    struct view *view = p->view;
+    *bytes = 0;
+    int error = take_lock(p, HF_FOREVER);
+    if (error != 0) {
+        return error;
+    }
+    uint64_t end = page_end(view);
+    uint64_t first = view->first_page;
+    while (error == 0 && view->kind == VIEW_OBJECT &&
+           (first = next_page(view->used_map, first, end, false)) < end) {
+        uint64_t after = next_page(view->used_map, first, end, true);
+        while (error == 0 && (first = next_page(view->backed_map, first, after, true)) < after) {
+            uint64_t hole = next_page(view->backed_map, first, after, false);
+            clear_bits(view->backed_map, first, hole - first);
+            crash_fence();
+            error = os_punch(view->fd, first * SEGMENT_PAGE, (hole - first) * SEGMENT_PAGE);
+            *bytes += (hole - first) * SEGMENT_PAGE;
+            first = hole;
+        }
+    }
+    free_lock(p);
+    return error;
+}
+
+/* ---- runs -------------------------------------------------------------------------------- */
+
+static void record(struct slot *slot, uint64_t op, uint64_t first, uint64_t count, uint64_t link)
+{
+    HF_LOG_STORE(&slot->op_first, first);
+    HF_LOG_STORE(&slot->op_count, count);
+    HF_LOG_STORE(&slot->op_link, link);
+    HF_LOG_STORE(&slot->op, op);
+}
+
+/* Is that a run that the allocator hands out? */
+static bool is_run(struct view *view, uint64_t first, uint64_t count)
+{
+    return first >= view->first_page && count > 0 && count <= page_end(view) &&
+           range_within(first, count, page_end(view));
+}
+
+void pages_settle(struct view *view, struct slot *slot)
+{
+    uint64_t op = load_relaxed(&slot->op);
+    uint64_t first = load_relaxed(&slot->op_first);
+    uint64_t count = load_relaxed(&slot->op_count);
+    shared_u64 *link = view_word(view, load_relaxed(&slot->op_link));
+    if (op != OP_NONE && link != NULL && is_run(view, first, count)) {
+        if (op == OP_PAGES_FREE) {
+            store_relaxed(link, 0);
+            crash_fence();
+        }
+        if (load_relaxed(link) != first * SEGMENT_PAGE) {
+            clear_bits(view->used_map, first, count);
+            store_relaxed(&header_of(view)->hint, 0);
+        }
+    }
+    HF_LOG_STORE(&slot->op, OP_NONE);
+}
+
+/* A free run, growing the segment if need be. */
+static int find_room(struct view *view, uint64_t count, uint64_t *first)
+{
+    struct segment_header *header = header_of(view);
+    uint64_t end = page_end(view);
+    uint64_t hint = max_u64(view->first_page, load_relaxed(&header->hint));
+    uint64_t found = hint < end ? find_run(view->used_map, hint, end, count) : end;
+    if (found == end) {
+        int error = grow_for(view, count);
+        if (error != 0) {
+            return error;
+        }
+        uint64_t now = page_end(view);
+        found = find_run(view->used_map, min_u64(hint, now), now, count);
+        if (found == now) {
+            return -ENOMEM;
+        }
+    }
+    *first = found;
+    return 0;
+}
+
+/* With the lock. */
+static int alloc_locked(struct participant *p, uint64_t count, uint64_t link, bool zeroed)
+{
+    struct view *view = p->view;
+    struct segment_header *header = header_of(view);
+    shared_u64 *word = view_word(view, link);
+    uint64_t first;
+    if (word == NULL || count == 0 || load_relaxed(word) != 0) {
+        return -EINVAL;
+    }
+    int error = find_room(view, count, &first);
+    if (error == 0) {
+        error = back(view, first, count);
+    }
+    if (error != 0) {
+        return error;
+    }
+    record(p->slot, OP_PAGES_ALLOC, first, count, link);
+    set_bits(view->used_map, first, count);
+    if (zeroed) {
+        memset(view->base + first * SEGMENT_PAGE, 0, (size_t)(count * SEGMENT_PAGE));
+    }
+    crash_fence();
+    store_release(word, first * SEGMENT_PAGE); /* partner: whoever follows the link */
+    HF_LOG_STORE(&p->slot->op, OP_NONE);
+    uint64_t hint = max_u64(view->first_page, load_relaxed(&header->hint));
+    store_relaxed(&header->hint, next_page(view->used_map, hint, page_end(view), false));
+    return 0;
+}
+
+int pages_alloc(struct participant *p, uint64_t count, uint64_t link, bool zeroed)
+{
+    int error = take_lock(p, HF_FOREVER);
+    if (error == 0) {
+        error = alloc_locked(p, count, link, zeroed);
+        free_lock(p);
+    }
+    return error;
+}
+
+int pages_free(struct participant *p, uint64_t count, uint64_t link, bool try_only)
+{
+    struct view *view = p->view;
+    struct segment_header *header = header_of(view);
+    shared_u64 *word = view_word(view, link);
+    if (word == NULL) {
+        return -EINVAL;
+    }
+    int error = take_lock(p, try_only ? 0 : HF_FOREVER);
+    if (error != 0) {
+        return error;
+    }
+    uint64_t offset = load_relaxed(word);
+    uint64_t first = offset / SEGMENT_PAGE;
+    if (offset % SEGMENT_PAGE != 0 || !is_run(view, first, count) ||
+        !all_set(view->used_map, first, count)) {
+        error = -EINVAL;
+    } else {
+        record(p->slot, OP_PAGES_FREE, first, count, link);
+        store_relaxed(word, 0);
+        crash_fence();
+        clear_bits(view->used_map, first, count);
+        store_relaxed(&header->hint, min_u64(load_relaxed(&header->hint), first));
+        HF_LOG_STORE(&p->slot->op, OP_NONE);
+    }
+    free_lock(p);
+    return error;
+}
+
+/* ---- what the segment itself takes ------------------------------------------------------- */
+
+int pages_add_slots(struct participant *p)
+{
+    struct segment_header *header = header_of(p->view);
+    uint32_t run = 0;
+    while (run < SLOT_RUNS && load_acquire(&header->slot_runs[run]) != 0) {
+        run++;
+    }
+    if (run == SLOT_RUNS) {
+        return -EAGAIN;
+    }
+    uint64_t link = offsetof(struct segment_header, slot_runs) + run * sizeof header->slot_runs[0];
+    int error = pages_alloc(p, slot_run_pages(run), link, true);
+    return error == -EINVAL ? 0 : error; /* another was faster */
+}
+
+int pages_make_root(struct participant *p, uint64_t size)
+{
+    struct segment_header *header = header_of(p->view);
+    int error = take_lock(p, HF_FOREVER);
+    if (error != 0) {
+        return error;
+    }
+    if (load_relaxed(&header->root) == 0) {
+        uint64_t rounded = round_up(size, SEGMENT_PAGE);
+        store_relaxed(&header->root_size, rounded); /* before the root itself */
+        crash_fence();
+        error =
+            alloc_locked(p, rounded / SEGMENT_PAGE, offsetof(struct segment_header, root), true);
+    }
+    free_lock(p);
+    return error;
+}
+
+void pages_give_back_log(struct participant *p)
+{
+    for (uint32_t k = LOG_CHUNKS; k-- > 0;) {
+        shared_u64 *chunk = &p->slot->log_chunks[k];
+        if (load_relaxed(chunk) != 0) {
+            uint64_t link = (uint64_t)((char *)chunk - p->view->base);
+            (void)pages_free(p, UINT64_C(1) << k, link, true);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The segment's pages: runs of them are handed out and taken back, under the segment's own lock.
+ *
+ * Who holds a run is a *link*: a word in the segment that names the run by its first page's offset.
+ * A run and its link change together, whenever the caller dies.
+ */
+#ifndef HF_SEGMENT_PAGES_H
+#define HF_SEGMENT_PAGES_H
+
+#include "segment/participant.h"
+
+#define pages_alloc         hf_in_pages_alloc
+#define pages_free          hf_in_pages_free
+#define pages_settle        hf_in_pages_settle
+#define pages_add_slots     hf_in_pages_add_slots
+#define pages_give_back_log hf_in_pages_give_back_log
+#define pages_grow          hf_in_pages_grow
+#define pages_trim          hf_in_pages_trim
+#define pages_count         hf_in_pages_count
+#define pages_mark          hf_in_pages_mark
+#define pages_make_root     hf_in_pages_make_root
+
+/* Room for `count` pages, named by the link, which is 0. All zero if `zeroed`. Grows the segment if
+   there is no room and it may. -ENOMEM; -ENOSPC if the memory is not to be had; -EINVAL. */
+int pages_alloc(struct participant *p, uint64_t count, uint64_t link, bool zeroed);
+
+/* Takes the `count` pages back that the link names, and clears it. -EINVAL if it names no such.
+   With `try_only`, -EBUSY if another is at the pages. */
+int pages_free(struct participant *p, uint64_t count, uint64_t link, bool try_only);
+
+/* Finishes or undoes what the slot's operation record says. Recovery's. */
+void pages_settle(struct view *view, struct slot *slot);
+
+/* One more run of slot pages. */
+int pages_add_slots(struct participant *p);
+
+/* The user's root of at least `size` bytes, unless there is one. */
+int pages_make_root(struct participant *p, uint64_t size);
+
+/* Gives back the log chunks of the slot, if that takes no waiting. */
+void pages_give_back_log(struct participant *p);
+
+/* Extends the segment to `size` bytes (whole pages, at most the maximum); nothing if it is larger.
+ */
+int pages_grow(struct participant *p, uint64_t size);
+
+/* Gives the memory of free pages back to the system; *bytes how much. */
+int pages_trim(struct participant *p, uint64_t *bytes);
+
+/* How many pages are in use now. */
+uint64_t pages_count(struct view *view);
+
+/* Marks the pages that a segment in the making has for itself as used, and all there are as backed.
+ */
+void pages_mark(struct view *view);
+
+#endif

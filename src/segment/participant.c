@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taking a slot, giving it back, and seeing whether another's owner lives.
+ *
+ * Order of a claim:   (1) lock the slot's byte   (2) claim word, CLAIMING   (3) life word 0, link
+ * it (4) who we are             (5) life word = thread id  (6) claim word, plain Order of a
+ * release: (7) life word 0            (8) unlink                 (9) claim word 0 (10) unlock the
+ * byte
+ *
+ * Nobody links a life word that is not claimed: the kernel marks what is linked by thread number,
+ * and two containers both have a thread 1. From (2) to (5), and from (7) to (9), the byte lock
+ * alone tells whether the thread's process lives.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "segment/pages.h"
+#include "segment/participant.h"
+#include "segment/recovery.h"
+
+_Thread_local struct thread thread_here;
+
+/* ---- others ------------------------------------------------------------------------------ */
+
+/* Has the process of that slot let go of its byte? Without a file: is its thread gone? */
+static bool byte_is_lost(struct view *view, uint32_t number)
+{
+    bool locked = true;
+    return view->fd >= 0 && os_byte_locked(view->fd, BYTE_SLOT + number, &locked) == 0 && !locked;
+}
+
+static bool thread_is_gone(const struct slot *slot)
+{
+    os_identity identity = {.space = load_relaxed(&slot->identity_space),
+                            .start = load_relaxed(&slot->identity_start),
+                            .thread = load_relaxed(&slot->identity_thread),
+                            .process = load_relaxed(&slot->identity_process)};
+    return os_thread_is_gone(&identity);
+}
+
+/* Of a slot that is claimed by its own participant. */
+static presence presence_of_owner(struct view *view, uint32_t number, uint64_t claim, bool deep,
+                                  struct holder *holder)
+{
+    struct slot *slot = view_slot(view, number);
+    shared_u32 *life = view_life(view, number);
+    if ((claim & CLAIM_CLAIMING) != 0) {
+        return deep && byte_is_lost(view, number) ? PRESENCE_DEAD : PRESENCE_ALIVE;
+    }
+    uint64_t kind = load_relaxed(&slot->life_kind);
+    if (kind == LIFE_ROBUST) {
+        uint32_t value = load_acquire(life); /* partner: the kernel, as the thread ends */
+        if ((value & OS_LIFE_DIED) != 0) {
+            return PRESENCE_DEAD;
+        }
+        holder->life = life;
+        holder->value = value;
+        if ((value & OS_LIFE_ID) == 0) { /* on its way out */
+            return deep && byte_is_lost(view, number) ? PRESENCE_DEAD : PRESENCE_ALIVE;
+        }
+        /* What the list misses: exec from a thread that is not the first, the OOM reaper. A lost
+           byte alone is no death: the application may have closed a descriptor of the file. */
+        bool dead = deep && (view->fd < 0 || byte_is_lost(view, number)) && thread_is_gone(slot);
+        return dead ? PRESENCE_DEAD : PRESENCE_ALIVE;
+    }
+    if (kind == LIFE_BYTE) {
+        return deep && byte_is_lost(view, number) ? PRESENCE_DEAD : PRESENCE_ALIVE;
+    }
+    return deep && thread_is_gone(slot) ? PRESENCE_DEAD : PRESENCE_ALIVE;
+}
+
+presence presence_of(struct view *view, uint32_t number, bool deep, struct holder *holder)
+{
+    struct holder unused;
+    struct holder *h = holder != NULL ? holder : &unused;
+    *h = (struct holder){0};
+    struct slot *slot = view_slot(view, number);
+    uint64_t claim = slot == NULL ? 0 : load_acquire(&slot->claim);
+    uint32_t by = claim_by(claim);
+    if (by == 0) {
+        return PRESENCE_NONE;
+    }
+    if (by == number) {
+        return presence_of_owner(view, number, claim, deep, h);
+    }
+    /* Being recovered. It is held by its recoverer while that one lives: the same participant, not
+       a later one in the same slot. */
+    struct slot *recoverer = view_slot(view, by);
+    uint64_t theirs = recoverer == NULL ? 0 : load_acquire(&recoverer->claim);
+    if (claim_by(theirs) != by || claim_turn(theirs) != claim_by_turn(claim)) {
+        return PRESENCE_DEAD;
+    }
+    return presence_of_owner(view, by, theirs, deep, h);
+}
+
+/* ---- taking a slot ----------------------------------------------------------------------- */
+
+static shared_u32 *life_of(struct participant *p)
+{
+    return view_life(p->view, p->number);
+}
+
+/* Steps (3) to (6). `flags`: what stays in the claim word. */
+static void come_alive(struct participant *p, uint64_t flags)
+{
+    struct slot *slot = p->slot;
+    store_relaxed(life_of(p), 0);
+    crash_fence();
+    if (p->life.alias != NULL) {
+        os_life_link(&p->life, (p->number - 1) % SLOTS_PER_PAGE);
+    }
+    uint64_t kind = p->life.linked                                      ? LIFE_ROBUST
+                    : p->view->fd >= 0 && p->view->kind != VIEW_PRIVATE ? LIFE_BYTE
+                                                                        : LIFE_LOCAL;
+    HF_LOG_STORE(&slot->life_kind, kind);
+    store_relaxed(&slot->identity_space, p->identity.space);
+    store_relaxed(&slot->identity_start, p->identity.start);
+    store_relaxed(&slot->identity_thread, p->identity.thread);
+    store_relaxed(&slot->identity_process, p->identity.process);
+    if (kind == LIFE_ROBUST) {
+        HF_LOG_STORE(life_of(p), p->identity.thread);
+    }
+    crash_fence();
+    store_release(&slot->claim, claim_word(p->number, p->turn, p->turn, flags));
+    crash_fence();
+}
+
+/* Maps the alias beforehand: between claim and life word there should be little. */
+static void ready_life(struct participant *p)
+{
+    struct view *view = p->view;
+    if (view->kind == VIEW_PRIVATE) {
+        return;
+    }
+    int error = os_life_open(view->fd, view_slot_page_offset(view, p->number),
+                             view_slot_page(view, p->number), &p->life);
+    (void)error; /* then the backstop alone tells of our death */
+}
+
+/* Claims the slot if its claim word is still `seen`; then it is ours, alive. */
+static bool claim(struct participant *p, uint32_t number, uint64_t seen)
+{
+    struct view *view = p->view;
+    p->number = number;
+    p->slot = view_slot(view, number);
+    p->turn = (uint32_t)((claim_turn(seen) + 1) & CLAIM_TURN_MASK);
+    uint64_t flags = claim_by(seen) != 0 ? CLAIM_UNRECOVERED : seen & CLAIM_UNRECOVERED;
+    bool byte = view->fd >= 0 && view->kind != VIEW_PRIVATE;
+    if (byte && os_process_lock(view->fd, BYTE_SLOT + number) != 0) {
+        return false; /* another process is at it */
+    }
+    ready_life(p);
+    uint64_t mine = claim_word(number, p->turn, p->turn, flags | CLAIM_CLAIMING);
+    if (!cas_acquire(&p->slot->claim, &seen, mine)) { /* partner: the release by its last owner */
+        os_life_close(&p->life);
+        if (byte) {
+            (void)os_process_unlock(view->fd, BYTE_SLOT + number);
+        }
+        return false;
+    }
+    crash_fence();
+    come_alive(p, flags);
+    if (flags != 0) {
+        recovery_of_own_slot(p);
+        store_release(&p->slot->claim, claim_word(number, p->turn, p->turn, 0));
+    }
+    return true;
+}
+
+/* How many slots are free, up to `enough`. */
+static unsigned count_free(struct view *view, unsigned enough)
+{
+    unsigned free_slots = 0;
+    uint32_t slots = view_slots(view);
+    for (uint32_t n = 1; n <= slots && free_slots < enough; n++) {
+        free_slots += claim_by(load_relaxed(&view_slot(view, n)->claim)) == 0 ? 1 : 0;
+    }
+    return free_slots;
+}
+
+static bool claim_one(struct participant *p, bool of_the_dead)
+{
+    uint32_t slots = view_slots(p->view);
+    for (uint32_t n = 1; n <= slots; n++) {
+        uint64_t seen = load_acquire(&view_slot(p->view, n)->claim);
+        bool wanted = of_the_dead ? presence_of(p->view, n, true, NULL) == PRESENCE_DEAD
+                                  : claim_by(seen) == 0;
+        if (wanted && claim(p, n, seen)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * One free slot is always left, for whoever comes next and has to make room: pages are handed out
+ * to participants only. So he who takes the last one adds a run of slot pages first of all; where
+ * there is no room for that, the last slot can be had all the same.
+ */
+static int take_slot(struct participant *p)
+{
+    if (!claim_one(p, false) && !claim_one(p, true)) {
+        return -EAGAIN;
+    }
+    if (count_free(p->view, 1) == 0) {
+        (void)pages_add_slots(p);
+    }
+    return 0;
+}
+
+/* Steps (7) to (10). */
+static void release_slot(struct participant *p)
+{
+    struct slot *slot = p->slot;
+    shared_u32 *life = life_of(p);
+    uint32_t was = exchange_release(life, 0);
+    if ((was & OS_LIFE_WAITERS) != 0) {
+        (void)os_wake(life, INT_MAX);
+    }
+    os_life_unlink(&p->life);
+    crash_fence();
+    store_release(&slot->claim, claim_word(0, 0, p->turn, 0));
+    crash_fence();
+    if (p->view->fd >= 0 && p->view->kind != VIEW_PRIVATE) {
+        (void)os_process_unlock(p->view->fd, BYTE_SLOT + p->number);
+    }
+    os_life_close(&p->life);
+}
+
+/* ---- this thread ------------------------------------------------------------------------- */
+
+static void forget_recent(void)
+{
+    thread_here.recent_base = NULL;
+    thread_here.recent = NULL;
+}
+
+/* Undoes what the participant left open, and gives its slot back. */
+static void leave(struct participant *p)
+{
+    recovery_of_own_slot(p);
+    pages_give_back_log(p);
+    process_lock();
+    release_slot(p);
+    p->view->participants--;
+    view_drop(p->view);
+    process_unlock();
+    free(p);
+}
+
+/* At the thread's end. It may have been cancelled inside a call: hence recovery. */
+static void leave_all(void *thread)
+{
+    struct thread *t = thread;
+    forget_recent();
+    while (t->all != NULL) {
+        struct participant *p = t->all;
+        t->all = p->next;
+        leave(p);
+    }
+}
+
+/* In a child, what the parent's thread had here is the parent's. */
+static void drop_inherited(void)
+{
+    forget_recent();
+    while (thread_here.all != NULL) {
+        struct participant *p = thread_here.all;
+        thread_here.all = p->next;
+        os_life_unlink(&p->life); /* a child of a raw clone has its parent's list in libc */
+        os_life_close(&p->life);
+        free(p);
+    }
+}
+
+static struct participant *find_mine(const struct view *view)
+{
+    struct participant *p = thread_here.all;
+    while (p != NULL && p->view != view) {
+        p = p->next;
+    }
+    return p;
+}
+
+static int join(struct view *view, struct participant **participant)
+{
+    if (view->access == HF_READ_ONLY) {
+        return -EACCES;
+    }
+    struct participant *p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        return -ENOMEM;
+    }
+    p->view = view;
+    os_thread_identity(&p->identity);
+    process_lock();
+    int error = os_at_thread_exit(leave_all, &thread_here);
+    if (error == 0) {
+        error = take_slot(p);
+    }
+    if (error != 0) {
+        process_unlock();
+        free(p);
+        return error;
+    }
+    view->participants++;
+    p->next = thread_here.all;
+    thread_here.all = p;
+    process_unlock();
+    *participant = p;
+    return 0;
+}
+
+int participant_of(struct view *view, struct participant **participant)
+{
+    uint64_t turn = process_turn();
+    if (thread_here.turn != turn) {
+        drop_inherited();
+        thread_here.turn = turn;
+    }
+    struct participant *p = find_mine(view);
+    if (p == NULL) {
+        int error = join(view, &p);
+        if (error != 0) {
+            return error;
+        }
+    }
+    thread_here.recent = p;
+    thread_here.recent_base = view->base;
+    *participant = p;
+    return 0;
+}
+
+void participant_leave_view(struct view *view)
+{
+    if (thread_here.turn != process_turn()) {
+        return; /* what this thread had is its parent's */
+    }
+    for (struct participant **at = &thread_here.all; *at != NULL; at = &(*at)->next) {
+        if ((*at)->view == view) {
+            struct participant *p = *at;
+            *at = p->next;
+            forget_recent();
+            leave(p);
+            return;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The steps of a recovery, in their order:
+ *     1  claim the dead slot: one recoverer at a time
+ *     2  wake all who sleep on the dead life: the kernel woke one
+ *     3  settle the operation record: a page run is its link's, or free
+ *     4  settle the intent: a lock that was being taken or freed
+ *     5  undo the transaction, or end it if it was committed
+ *     6  free the locks it held, and tell their next owners what to expect
+ *     7  free the slot
+ * Each reads what it has to do from the dead slot and can be run again from its start.
+ */
+#include <errno.h>
+#include <limits.h>
+
+#include "segment/lock.h"
+#include "segment/pages.h"
+#include "segment/recovery.h"
+
+static uint32_t owner_of(const struct lock *lock)
+{
+    return load_acquire(&lock->word) & LOCK_OWNER;
+}
+
+static void wake_all(struct lock *lock)
+{
+    if ((load_relaxed(&lock->word) & LOCK_WAITERS) != 0) {
+        (void)os_wake(&lock->word, INT_MAX);
+    }
+}
+
+/* Step 4. Whether it had the lock is written in the lock itself. */
+static void settle_intent(struct view *view, struct slot *slot, uint32_t number)
+{
+    uint64_t intent = load_relaxed(&slot->intent);
+    uint64_t offset = intent & INTENT_OFFSET;
+    struct lock *lock = view_lock_at(view, offset);
+    if (lock != NULL && owner_of(lock) != number) {
+        wake_all(lock); /* freed, and perhaps nobody woken; or never had */
+    } else if (lock != NULL && (intent & INTENT_FREEING) != 0) {
+        lock_unlink(view, slot, lock, offset);
+        bool died = (intent & INTENT_OWNER_DIED) != 0;
+        lock_clear_owner(lock, died, !died);
+    } else if (lock != NULL && !lock_is_held(view, slot, offset)) {
+        /* Taken, and the caller never knew: its data is as it was. Until the owner is cleared, the
+           intent leads here again. */
+        lock_clear_owner(lock, false, false);
+    }
+    HF_LOG_STORE(&slot->intent, 0);
+}
+
+/* Step 5. Leaves TX_ABORTED or TX_COMMITTED for step 6. */
+static void settle_transaction(struct view *view, struct slot *slot)
+{
+    if (load_relaxed(&slot->tx) == TX_ACTIVE) {
+        undo_log_apply(view, slot);
+        HF_LOG_STORE(&slot->tx, TX_ABORTED);
+    }
+    HF_LOG_STORE(&slot->log_used, 0);
+}
+
+/* What the next owner has to know: was the data under a transaction, or unlocked already? */
+static bool data_is_suspect(struct slot *slot, const struct lock *lock, uint64_t offset)
+{
+    uint64_t tx = load_relaxed(&slot->tx);
+    if (load_relaxed(&lock->kind) == LOCK_INTERNAL) {
+        return false;
+    }
+    if (tx == TX_ABORTED && offset == load_relaxed(&slot->tx_base)) {
+        HF_LOG_STORE(&slot->tx, TX_NONE); /* this one and the rest were taken before it began */
+        return true;
+    }
+    bool unlocked = (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) != 0;
+    return tx == TX_COMMITTED ? !unlocked : tx != TX_ABORTED;
+}
+
+/* Step 6, one lock. false: none is left. */
+static bool free_one_lock(struct view *view, struct slot *slot, uint32_t number)
+{
+    uint64_t offset = load_relaxed(&slot->held);
+    struct lock *lock = view_lock_at(view, offset);
+    if (lock == NULL || owner_of(lock) != number) { /* the end, or a damaged list */
+        HF_LOG_STORE(&slot->held, 0);
+        return false;
+    }
+    bool died =
+        data_is_suspect(slot, lock, offset) || (load_relaxed(&lock->word) & LOCK_OWNER_DIED) != 0;
+    HF_LOG_STORE(&slot->intent, offset | INTENT_FREEING | (died ? INTENT_OWNER_DIED : 0));
+    HF_LOG_STORE(&slot->held, load_relaxed(&lock->next) & LOCK_NEXT_OFFSET);
+    lock_clear_owner(lock, died, false);
+    wake_all(lock);
+    HF_LOG_STORE(&slot->intent, 0);
+    return true;
+}
+
+/* Steps 3 to 6. */
+static void undo(struct view *view, struct slot *slot, uint32_t number)
+{
+    pages_settle(view, slot);
+    settle_intent(view, slot, number);
+    settle_transaction(view, slot);
+    while (free_one_lock(view, slot, number)) {
+    }
+    HF_LOG_STORE(&slot->tx, TX_NONE);
+}
+
+void recovery_of(struct participant *me, uint32_t number)
+{
+    struct view *view = me->view;
+    struct slot *slot = view_slot(view, number);
+    shared_u32 *life = view_life(view, number);
+    if (slot == NULL || number == me->number) {
+        return;
+    }
+    uint64_t seen = load_acquire(&slot->claim);
+    uint64_t turn = claim_turn(seen);
+    if (presence_of(view, number, true, NULL) != PRESENCE_DEAD ||
+        !cas_acquire(&slot->claim, &seen,
+                     claim_word(me->number, me->turn, turn, CLAIM_UNRECOVERED))) {
+        return;
+    }
+    crash_fence();
+    (void)os_wake(life, INT_MAX);
+    undo(view, slot, number);
+    store_relaxed(life, 0);
+    crash_fence();
+    store_release(&slot->claim, claim_word(0, 0, turn, 0)); /* partner: the next claim */
+    crash_fence();
+}
+
+void recovery_of_own_slot(struct participant *me)
+{
+    undo(me->view, me->slot, me->number);
+    me->tx_depth = 0;
+    me->tx_aborted = false;
+    me->busy = false;
+}
+
+void recovery_of_call(struct participant *me)
+{
+    pages_settle(me->view, me->slot);
+    settle_intent(me->view, me->slot, me->number);
+    struct lock *pages = &header_of(me->view)->pages_lock;
+    if (owner_of(pages) == me->number) {
+        (void)lock_free(me, pages, offsetof(struct segment_header, pages_lock));
+    }
+    me->busy = false;
+}
+
+unsigned recovery_of_all(struct participant *me)
+{
+    unsigned recovered = 0;
+    uint32_t slots = view_slots(me->view);
+    for (uint32_t n = 1; n <= slots; n++) {
+        if (n != me->number && presence_of(me->view, n, true, NULL) == PRESENCE_DEAD) {
+            recovery_of(me, n);
+            recovered++;
+        }
+    }
+    return recovered;
+}

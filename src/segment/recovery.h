@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Undoing what a dead participant left open. docs/architecture.md tells it as a story.
+ *
+ * All progress is logged in the dead's own slot, every step can be run again, none takes a lock or
+ * memory: whoever finds a recoverer dead goes on from there.
+ */
+#ifndef HF_SEGMENT_RECOVERY_H
+#define HF_SEGMENT_RECOVERY_H
+
+#include "segment/participant.h"
+
+#define recovery_of          hf_recovery_of
+#define recovery_of_own_slot hf_recovery_of_own_slot
+#define recovery_of_call     hf_recovery_of_call
+#define recovery_of_all      hf_recovery_of_all
+#define undo_log_apply       hf_undo_log_apply
+
+/* Recovers the participant of that slot, if it is dead and nobody else does. */
+void recovery_of(struct participant *me, uint32_t number);
+
+/* The same for what stands in the caller's own slot. */
+void recovery_of_own_slot(struct participant *me);
+
+/* Settles only the call that the caller's own thread jumped out of. */
+void recovery_of_call(struct participant *me);
+
+/* Looks at every slot, asking the system; how many it recovered. */
+unsigned recovery_of_all(struct participant *me);
+
+/* Restores what the slot's undo log saves, latest first, and empties it. tx.c. */
+void undo_log_apply(struct view *view, struct slot *slot);
+
+#endif

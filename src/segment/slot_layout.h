@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The bytes of a participant's slot, and of the page that holds four of them.
+ *
+ *        0  slot 0     960 bytes each
+ *      960  slot 1
+ *     1920  slot 2
+ *     2880  slot 3
+ *     3840  unused
+ *     4080  the four life words: the last words of the page, see os_life
+ *
+ * A slot is written by its own thread, or by whoever recovers it. The words with other writers,
+ * claim and life, stand on lines of their own.
+ *
+ * Slot number n (1 to 4095) is slot (n-1) % 4 of slot page (n-1) / 4.
+ */
+#ifndef HF_SEGMENT_SLOT_LAYOUT_H
+#define HF_SEGMENT_SLOT_LAYOUT_H
+
+#include "base/shared.h"
+
+#define SLOTS_PER_PAGE 4u
+
+/*
+ * The claim word: whose the slot is.
+ *
+ *     bits  0-11  by          slot number: its own (a participant), another's (its recoverer), 0
+ * (free) bits 12-31  by_turn     which of by's participants: its turn bits 32-51  turn counts this
+ * slot's participants bit  52     CLAIMING    taken, and the life word is not to be trusted yet bit
+ * 53     UNRECOVERED what an earlier participant left has yet to be recovered
+ */
+#define CLAIM_BY_BITS     12
+#define CLAIM_TURN_BITS   20
+#define CLAIM_TURN_MASK   UINT64_C(0xfffff)
+#define CLAIM_CLAIMING    (UINT64_C(1) << 52)
+#define CLAIM_UNRECOVERED (UINT64_C(1) << 53)
+
+/* How a participant's death is told. */
+enum {
+    LIFE_NONE = 0,
+    LIFE_ROBUST = 1, /* by its life word */
+    LIFE_BYTE = 2,   /* by the byte lock of its process */
+    LIFE_LOCAL = 3   /* a segment of one process: by the thread's own exit */
+};
+
+/* State of the slot's transaction; every other value is damage. */
+enum {
+    TX_NONE = 0,
+    TX_ACTIVE = 1,    /* until the commit point: undone by the log */
+    TX_COMMITTED = 2, /* locks unlocked inside it are still to be freed */
+    TX_ABORTED = 3    /* undone; the same */
+};
+
+/* Operation records: what the page allocator is about to do for this participant. */
+enum {
+    OP_NONE = 0,
+    OP_PAGES_ALLOC = 1, /* (first, count, link): the pages are the link's once it names them */
+    OP_PAGES_FREE = 2   /* (first, count, link): the link is cleared, then the pages are freed */
+};
+
+/* The intent: the offset of the lock that the slot's thread is taking or freeing. */
+#define INTENT_FREEING UINT64_C(1)
+/* With INTENT_FREEING: hand it over as one whose owner died. */
+#define INTENT_OWNER_DIED UINT64_C(2)
+#define INTENT_OFFSET     (~UINT64_C(7))
+
+#define LOG_INLINE UINT64_C(640) /* bytes of undo log inside the slot */
+#define LOG_CHUNKS 14u           /* chunk k is 2^k pages */
+
+struct slot {
+    shared_u64 intent;
+    shared_u64 held;     /* offset of the lock taken last, the first of a list; 0: none */
+    shared_u64 tx;       /* TX_* */
+    shared_u64 tx_base;  /* `held` as it was when the transaction began */
+    shared_u64 log_used; /* bytes of undo log in use, chunks included */
+    shared_u64 op;       /* OP_* */
+    shared_u64 op_first; /* page number */
+    shared_u64 op_count; /* pages */
+    shared_u64
+        op_link; /* offset of the word that is to name the pages, by the first one's offset */
+    uint8_t unused1[56];
+
+    shared_u64 claim;
+    shared_u64 life_kind; /* LIFE_* */
+    shared_u64 identity_space;
+    shared_u64 identity_start;
+    shared_u32 identity_thread;
+    shared_u32 identity_process;
+    uint8_t unused2[24];
+
+    shared_u64
+        log_chunks[LOG_CHUNKS]; /* offsets; filled from the front; kept from one to the next */
+    uint8_t unused3[16];
+    shared_u64 log[LOG_INLINE / 8];
+};
+
+struct slot_page {
+    struct slot slots[SLOTS_PER_PAGE];
+    uint8_t unused[240];
+    shared_u32 life[SLOTS_PER_PAGE];
+};
+
+HF_LAYOUT(sizeof(struct slot) == 960);
+HF_LAYOUT(offsetof(struct slot, held) == 8);
+HF_LAYOUT(offsetof(struct slot, tx) == 16);
+HF_LAYOUT(offsetof(struct slot, log_used) == 32);
+HF_LAYOUT(offsetof(struct slot, op) == 40);
+HF_LAYOUT(offsetof(struct slot, claim) == 128);
+HF_LAYOUT(offsetof(struct slot, life_kind) == 136);
+HF_LAYOUT(offsetof(struct slot, identity_space) == 144);
+HF_LAYOUT(offsetof(struct slot, identity_thread) == 160);
+HF_LAYOUT(offsetof(struct slot, log_chunks) == 192);
+HF_LAYOUT(offsetof(struct slot, log) == 320);
+HF_LAYOUT(sizeof(struct slot_page) == 4096);
+HF_LAYOUT(offsetof(struct slot_page, life) == 4080);
+
+/* An entry of the undo log ends with this; before it stand the old bytes, padded to 16. */
+struct log_trailer {
+    shared_u64 offset; /* what it saves; 0: nothing, only padding to the end of the area */
+    shared_u64 length; /* bytes; of padding: all before the trailer */
+};
+
+HF_LAYOUT(sizeof(struct log_trailer) == 16);
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Crash order of a transaction:
+ *     begin    (1) tx_base = held          (2) tx = ACTIVE
+ *     add      (3) old bytes and trailer   (4) log_used counts them: only then may the caller write
+ *     commit   (5) tx = COMMITTED: the commit point   (6) log_used = 0
+ *              (7) locks unlocked inside are freed    (8) tx = NONE
+ *     abort    (9) old bytes back, latest first   (10) tx = ABORTED   (11) log_used = 0, then (7),
+ * (8) Recovery does (9) to (11) while tx is ACTIVE, and (6) to (8) after (5).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "holdfast/tx.h"
+#include "segment/handle.h"
+#include "segment/lock.h"
+#include "segment/pages.h"
+#include "segment/recovery.h"
+#include "segment/tx.h"
+
+#define UNIT UINT64_C(16) /* everything in a log is a multiple of it */
+
+/* ---- where in the log -------------------------------------------------------------------- */
+
+/* A part of the log that lies in one piece. */
+struct area {
+    uint64_t start; /* position of its first byte */
+    uint64_t end;
+    char *bytes; /* NULL: not there */
+};
+
+static struct area slot_area(struct slot *slot)
+{
+    return (struct area){0, LOG_INLINE, (char *)slot->log};
+}
+
+static struct area chunk_area(struct view *view, struct slot *slot, uint32_t k)
+{
+    uint64_t pages = UINT64_C(1) << k;
+    uint64_t start = LOG_INLINE + (pages - 1) * SEGMENT_PAGE;
+    uint64_t offset = load_relaxed(&slot->log_chunks[k]);
+    bool there =
+        offset != 0 && offset % SEGMENT_PAGE == 0 && view_holds(view, offset, pages * SEGMENT_PAGE);
+    return (struct area){start, start + pages * SEGMENT_PAGE, there ? view->base + offset : NULL};
+}
+
+/* The area that the position lies in; at a border, the one that starts there. */
+static struct area area_at(struct view *view, struct slot *slot, uint64_t position)
+{
+    if (position < LOG_INLINE) {
+        return slot_area(slot);
+    }
+    uint64_t pages = (position - LOG_INLINE) / SEGMENT_PAGE + 1;
+    uint32_t k = 63 - (uint32_t)__builtin_clzll(pages);
+    return k < LOG_CHUNKS ? chunk_area(view, slot, k) : (struct area){position, position, NULL};
+}
+
+/* Makes sure that the log has room up to `end`. */
+static int have_room(struct participant *p, uint64_t end)
+{
+    for (uint32_t k = 0; LOG_INLINE + ((UINT64_C(1) << k) - 1) * SEGMENT_PAGE < end; k++) {
+        if (k == LOG_CHUNKS) {
+            return -ENOMEM;
+        }
+        if (load_relaxed(&p->slot->log_chunks[k]) == 0) {
+            uint64_t link = (uint64_t)((char *)&p->slot->log_chunks[k] - p->view->base);
+            int error = pages_alloc(p, UINT64_C(1) << k, link, false);
+            if (error != 0) {
+                return error == -ENOSPC ? -ENOMEM : error;
+            }
+        }
+    }
+    return 0;
+}
+
+/* ---- writing ----------------------------------------------------------------------------- */
+
+static void save_bytes(char *to, const char *from, uint64_t length)
+{
+    uint64_t i = 0;
+    for (; i + 8 <= length; i += 8) {
+        uint64_t word;
+        memcpy(&word, from + i, 8);
+        HF_LOG_STORE((shared_u64 *)(void *)(to + i), word);
+    }
+    if (i < length) {
+        uint64_t word = 0;
+        memcpy(&word, from + i, (size_t)(length - i));
+        HF_LOG_STORE((shared_u64 *)(void *)(to + i), word);
+    }
+}
+
+/* Appends one entry at `used`, which has room in its area; saves nothing if offset is 0. */
+static void append(struct participant *p, struct area area, uint64_t used, uint64_t offset,
+                   uint64_t length)
+{
+    uint64_t padded = round_up(length, UNIT);
+    char *at = area.bytes + (used - area.start);
+    struct log_trailer *trailer = (struct log_trailer *)(void *)(at + padded);
+    if (offset != 0) {
+        save_bytes(at, p->view->base + offset, length);
+    }
+    HF_LOG_STORE(&trailer->offset, offset);
+    HF_LOG_STORE(&trailer->length, length);
+    HF_LOG_STORE(&p->slot->log_used, used + padded + sizeof *trailer);
+}
+
+/* An upper bound of what saving that many bytes takes: two areas' ends can cut it short each time,
+   and there are at most LOG_CHUNKS of them. */
+static uint64_t log_size_of(uint64_t length)
+{
+    return round_up(length, UNIT) + (2 + 2 * LOG_CHUNKS) * 2 * UNIT;
+}
+
+static int add_in_pieces(struct participant *p, uint64_t offset, uint64_t length)
+{
+    uint64_t used = load_relaxed(&p->slot->log_used);
+    uint64_t end = used + log_size_of(length);
+    int error = end > LOG_INLINE ? have_room(p, end) : 0;
+    while (error == 0 && length > 0) {
+        struct area area = area_at(p->view, p->slot, used);
+        uint64_t room = area.end - used;
+        if (area.bytes == NULL) {
+            return -EBADMSG;
+        }
+        uint64_t piece = room < 2 * UNIT ? 0 : min_u64(length, room - UNIT);
+        if (piece == 0) {
+            append(p, area, used, 0, room - UNIT);
+        } else {
+            append(p, area, used, offset, piece);
+        }
+        used = load_relaxed(&p->slot->log_used);
+        offset += piece;
+        length -= piece;
+    }
+    return error;
+}
+
+int tx_add(struct participant *p, uint64_t offset, uint64_t length)
+{
+    if (p->tx_depth == 0 || offset == 0 || length > SEGMENT_SIZE_MAX ||
+        !view_holds(p->view, offset, length)) {
+        return -EINVAL;
+    }
+    if (p->tx_aborted) {
+        return -ECANCELED;
+    }
+    uint64_t used = load_relaxed(&p->slot->log_used);
+    uint64_t padded = round_up(length, UNIT);
+    if (length > 0 && used + padded + UNIT <= LOG_INLINE) { /* most of the time */
+        append(p, slot_area(p->slot), used, offset, length);
+        return 0;
+    }
+    return add_in_pieces(p, offset, length);
+}
+
+int tx_reserve(struct participant *p, uint64_t bytes)
+{
+    if (p->tx_depth == 0 || bytes > SEGMENT_SIZE_MAX) {
+        return -EINVAL;
+    }
+    if (p->tx_aborted) {
+        return -ECANCELED;
+    }
+    uint64_t end = load_relaxed(&p->slot->log_used) + log_size_of(bytes);
+    return end > LOG_INLINE ? have_room(p, end) : 0;
+}
+
+/* ---- undoing ----------------------------------------------------------------------------- */
+
+void undo_log_apply(struct view *view, struct slot *slot)
+{
+    uint64_t position = load_relaxed(&slot->log_used);
+    while (position >= UNIT) {
+        struct area area = area_at(view, slot, position - 1);
+        if (area.bytes == NULL || position % UNIT != 0) {
+            return; /* damaged */
+        }
+        const struct log_trailer *trailer =
+            (const void *)(area.bytes + (position - sizeof *trailer - area.start));
+        uint64_t offset = load_relaxed(&trailer->offset);
+        uint64_t length = load_relaxed(&trailer->length);
+        uint64_t room = position - sizeof *trailer - area.start;
+        if (length > room || round_up(length, UNIT) > room) {
+            return;
+        }
+        uint64_t start = position - sizeof *trailer - round_up(length, UNIT);
+        if (offset != 0 && view_holds(view, offset, length)) {
+            memcpy(view->base + offset, area.bytes + (start - area.start), (size_t)length);
+            crash_fence();
+        }
+        position = start;
+    }
+}
+
+/* ---- begin and end ----------------------------------------------------------------------- */
+
+int tx_begin(struct participant *p)
+{
+    struct slot *slot = p->slot;
+    if (p->tx_aborted) {
+        return -ECANCELED;
+    }
+    if (p->tx_depth == 0) {
+        HF_LOG_STORE(&slot->tx_base, load_relaxed(&slot->held));
+        HF_LOG_STORE(&slot->tx, TX_ACTIVE);
+    }
+    p->tx_depth++;
+    return 0;
+}
+
+/* (7): frees the locks that were unlocked inside. */
+static void free_unlocked(struct participant *p)
+{
+    uint64_t at = load_relaxed(&p->slot->held);
+    while (at != 0) {
+        struct lock *lock = view_lock_at(p->view, at);
+        if (lock == NULL) {
+            return;
+        }
+        uint64_t next = load_relaxed(&lock->next);
+        if ((next & LOCK_UNLOCK_LATER) != 0) {
+            (void)lock_free(p, lock, at);
+        }
+        at = next & LOCK_NEXT_OFFSET;
+    }
+}
+
+/* Ends what the slot's state says, TX_COMMITTED or TX_ABORTED. */
+static void finish(struct participant *p)
+{
+    HF_LOG_STORE(&p->slot->log_used, 0);
+    if (load_relaxed(&p->slot->held) != 0) {
+        free_unlocked(p);
+    }
+    HF_LOG_STORE(&p->slot->tx, TX_NONE);
+}
+
+int tx_end(struct participant *p)
+{
+    if (p->tx_depth == 0) {
+        return -EINVAL;
+    }
+    p->tx_depth--;
+    if (p->tx_aborted) {
+        p->tx_aborted = p->tx_depth > 0;
+        return -ECANCELED;
+    }
+    if (p->tx_depth == 0) {
+        HF_LOG_STORE(&p->slot->tx, TX_COMMITTED);
+        finish(p);
+    }
+    return 0;
+}
+
+int tx_abort(struct participant *p)
+{
+    if (p->tx_depth == 0) {
+        return -EINVAL;
+    }
+    if (!p->tx_aborted) {
+        undo_log_apply(p->view, p->slot);
+        HF_LOG_STORE(&p->slot->tx, TX_ABORTED);
+        finish(p);
+    }
+    p->tx_depth--;
+    p->tx_aborted = p->tx_depth > 0;
+    return 0;
+}
+
+/* ---- the public calls -------------------------------------------------------------------- */
+
+int hf_tx_begin(hf_segment *segment)
+{
+    struct participant *p;
+    int error = enter(segment, &p);
+    return error != 0 ? error : call_end(p, tx_begin(p));
+}
+
+int hf_tx_add(hf_segment *segment, const void *address, size_t length)
+{
+    struct participant *p;
+    int error = enter(segment, &p);
+    if (error != 0) {
+        return error;
+    }
+    return call_end(p, tx_add(p, (uint64_t)((const char *)address - p->view->base), length));
+}
+
+int hf_tx_reserve(hf_segment *segment, size_t bytes)
+{
+    struct participant *p;
+    int error = enter(segment, &p);
+    return error != 0 ? error : call_end(p, tx_reserve(p, bytes));
+}
+
+int hf_tx_commit(hf_segment *segment)
+{
+    struct participant *p;
+    int error = enter(segment, &p);
+    return error != 0 ? error : call_end(p, tx_end(p));
+}
+
+int hf_tx_abort(hf_segment *segment)
+{
+    struct participant *p;
+    int error = enter(segment, &p);
+    return error != 0 ? error : call_end(p, tx_abort(p));
+}

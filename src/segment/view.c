@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/* The views of this process, and what fork does to them. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "os/os.h"
+#include "segment/view.h"
+
+/* ---- the process ------------------------------------------------------------------------- */
+
+_Atomic uint64_t *fork_word;
+static _Atomic uint64_t turns;
+
+static struct view *views;
+
+enum { FREE = 0, HELD = 1, CONTENDED = 2 };
+static _Atomic uint32_t lock_word;
+static int cancel_state; /* of the thread that holds the lock */
+
+/* In a forked child, before anything else: other threads are gone, and so are their participants.
+ */
+static uint64_t begin_turn(void)
+{
+    store_relaxed(&lock_word, FREE);
+    for (struct view *v = views; v != NULL; v = v->next) {
+        v->participants = 0;
+    }
+    uint64_t turn = fetch_add_relaxed(&turns, 1) + 1;
+    store_release(fork_word, turn);
+    return turn;
+}
+
+uint64_t process_turn(void)
+{
+    static _Atomic uint32_t ready;
+    if (load_acquire(&ready) == 0) {
+        _Atomic uint64_t *word = os_fork_page();
+        uint32_t none = 0;
+        static _Atomic uint32_t starting;
+        if (cas_acquire(&starting, &none, 1)) {
+            fork_word = word;
+            store_release(word, fetch_add_relaxed(&turns, 1) + 1);
+            store_release(&ready, 1);
+        }
+        while (load_acquire(&ready) == 0) {
+            spin_pause();
+        }
+    }
+    uint64_t turn = load_acquire(fork_word);
+    return turn != 0 ? turn : begin_turn();
+}
+
+void process_lock(void)
+{
+    (void)process_turn();
+    int state = os_cancel_disable();
+    uint32_t expected = FREE;
+    if (!cas_acquire(&lock_word, &expected, HELD)) {
+        for (;;) {
+            expected = FREE;
+            if (cas_acquire(&lock_word, &expected, CONTENDED)) {
+                break;
+            }
+            if (expected == HELD && !cas_acquire(&lock_word, &expected, CONTENDED)) {
+                continue;
+            }
+            (void)os_wait(&lock_word, CONTENDED, HF_FOREVER);
+        }
+    }
+    cancel_state = state;
+}
+
+void process_unlock(void)
+{
+    int state = cancel_state;
+    if (exchange_release(&lock_word, FREE) == CONTENDED) {
+        (void)os_wake(&lock_word, 1);
+    }
+    os_cancel_restore(state);
+}
+
+/* ---- views ------------------------------------------------------------------------------- */
+
+struct view *view_find(uint64_t device, uint64_t inode, hf_access access)
+{
+    for (struct view *v = views; v != NULL; v = v->next) {
+        bool enough = v->access == HF_READ_WRITE || v->access == access;
+        if (v->kind == VIEW_OBJECT && v->device == device && v->inode == inode && enough) {
+            return v;
+        }
+    }
+    return NULL;
+}
+
+struct view *view_at(const void *address)
+{
+    for (struct view *v = views; v != NULL; v = v->next) {
+        if ((const char *)address >= v->base && (const char *)address < v->base + v->maximum) {
+            return v;
+        }
+    }
+    return NULL;
+}
+
+int view_make(char *base, uint64_t maximum, view_kind kind, hf_access access, hf_memory *memory,
+              bool owns_mapping, struct view **view)
+{
+    struct view *made = calloc(1, sizeof *made);
+    if (made == NULL) {
+        return -ENOMEM;
+    }
+    made->base = base;
+    made->maximum = maximum;
+    made->kind = kind;
+    made->access = access;
+    made->fd = -1;
+    made->owns_mapping = owns_mapping;
+    if (memory != NULL) {
+        os_info info;
+        int error = os_info_get(hf_memory_descriptor(memory), &info);
+        if (error != 0) {
+            free(made);
+            return error;
+        }
+        made->memory = memory;
+        made->fd = hf_memory_descriptor(memory);
+        made->device = info.device;
+        made->inode = info.inode;
+    }
+    made->next = views;
+    views = made;
+    *view = made;
+    return 0;
+}
+
+void view_keep(struct view *view, hf_memory *memory)
+{
+    for (unsigned i = 0; i < sizeof view->spare / sizeof view->spare[0]; i++) {
+        if (view->spare[i] == NULL) {
+            view->spare[i] = memory;
+            return;
+        }
+    }
+    hf_memory_close(
+        memory); /* what then is lost are byte locks: the backstop's, not the first word */
+}
+
+void view_retire(hf_memory *memory)
+{
+    os_info info;
+    if (memory == NULL || os_info_get(hf_memory_descriptor(memory), &info) != 0) {
+        hf_memory_close(memory);
+        return;
+    }
+    for (struct view *v = views; v != NULL; v = v->next) {
+        if (v->fd >= 0 && v->device == info.device && v->inode == info.inode) {
+            view_keep(v, memory);
+            return;
+        }
+    }
+    hf_memory_close(memory);
+}
+
+void view_drop(struct view *view)
+{
+    if (view->handles > 0 || view->participants > 0) {
+        return;
+    }
+    for (struct view **at = &views; *at != NULL; at = &(*at)->next) {
+        if (*at == view) {
+            *at = view->next;
+            break;
+        }
+    }
+    if (view->owns_mapping) {
+        (void)os_unmap(view->base, (size_t)view->maximum);
+    }
+    for (unsigned i = 0; i < sizeof view->spare / sizeof view->spare[0]; i++) {
+        view_retire(view->spare[i]);
+    }
+    view_retire(view->memory);
+    free(view);
+}
+
+/* ---- looking into a view ----------------------------------------------------------------- */
+
+bool view_refresh(struct view *view, uint64_t offset, uint64_t length)
+{
+    uint64_t there = load_acquire(&header_of(view)->size); /* partner: grow */
+    there = min_u64(there, view->maximum);
+    if (view->fd >= 0) { /* the header may lie: the object's own size counts */
+        os_info info;
+        if (os_info_get(view->fd, &info) != 0) {
+            return false;
+        }
+        there = min_u64(there, info.size);
+    }
+    uint64_t known = load_relaxed(&view->known);
+    while (there > known && !cas_relaxed(&view->known, &known, there)) {
+    }
+    return range_within(offset, length, load_relaxed(&view->known));
+}
+
+/* The address of a run of slot pages, checked once. */
+static char *run_address(struct view *view, uint32_t run)
+{
+    char *address = load_acquire(&view->slot_runs[run]);
+    if (address != NULL) {
+        return address;
+    }
+    uint64_t offset = load_acquire(&header_of(view)->slot_runs[run]); /* partner: pages_alloc */
+    if (offset == 0 || offset % SEGMENT_PAGE != 0 ||
+        !view_holds(view, offset, slot_run_pages(run) * SEGMENT_PAGE)) {
+        return NULL;
+    }
+    address = view->base + offset;
+    store_release(&view->slot_runs[run], address);
+    return address;
+}
+
+struct slot_page *view_slot_page(struct view *view, uint32_t number)
+{
+    if (number < 1 || number > SLOT_NUMBER_MAX) {
+        return NULL;
+    }
+    uint32_t page = (number - 1) / SLOTS_PER_PAGE;
+    uint32_t run = slot_run_of_page(page);
+    char *address = run_address(view, run);
+    return address == NULL
+               ? NULL
+               : (struct slot_page *)(void *)(address +
+                                              (page - slot_run_first_page(run)) * SEGMENT_PAGE);
+}
+
+uint64_t view_slot_page_offset(struct view *view, uint32_t number)
+{
+    return (uint64_t)((char *)view_slot_page(view, number) - view->base);
+}
+
+uint32_t view_slots(struct view *view)
+{
+    uint32_t pages = 0;
+    for (uint32_t run = 0; run < SLOT_RUNS && run_address(view, run) != NULL; run++) {
+        pages += (uint32_t)slot_run_pages(run);
+    }
+    return (uint32_t)min_u64((uint64_t)pages * SLOTS_PER_PAGE, SLOT_NUMBER_MAX);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* hf_mutex: the lock core under its public name, and what a transaction changes about it. */
+#include <errno.h>
+
+#include "holdfast/mutex.h"
+#include "segment/handle.h"
+#include "segment/lock.h"
+
+_Static_assert(sizeof(hf_mutex) == sizeof(struct lock), "a mutex is a lock");
+_Static_assert(_Alignof(hf_mutex) == _Alignof(struct lock), "a mutex is a lock");
+
+static struct lock *lock_of(hf_mutex *mutex)
+{
+    return (struct lock *)(void *)mutex;
+}
+
+/* Lies the lock where it says, in the participant's segment, and is it in use? */
+static inline bool fits(const struct participant *p, const struct lock *lock, uint64_t offset)
+{
+    return p != NULL && offset != 0 && offset <= p->view->maximum - sizeof *lock &&
+           load_relaxed(&lock->kind) == LOCK_FRESH;
+}
+
+/* The way that needs no trust in the lock: by its address. A lock of all zero is told its place
+ * here. */
+static int find(struct lock *lock, struct participant **participant, uint64_t *offset)
+{
+    struct participant *p;
+    int error = participant_at(lock, &p);
+    if (error != 0) {
+        return error;
+    }
+    uint64_t place = (uint64_t)((char *)lock - p->view->base);
+    if (place == 0 || !view_holds(p->view, place, sizeof *lock) ||
+        load_relaxed(&lock->kind) != LOCK_FRESH) {
+        return -EINVAL;
+    }
+    uint64_t self = 0;
+    if (!cas_relaxed(&lock->self, &self, place) && self != place) {
+        return -EINVAL;
+    }
+    *participant = p;
+    *offset = place;
+    return 0;
+}
+
+/* Begins a call on the mutex. */
+static inline int enter_mutex(hf_mutex *mutex, struct participant **participant, uint64_t *offset)
+{
+    struct lock *lock = lock_of(mutex);
+    if (unlikely(mutex == NULL || (uintptr_t)mutex % _Alignof(hf_mutex) != 0)) {
+        return -EINVAL;
+    }
+    uint64_t self = load_relaxed(&lock->self);
+    struct participant *p = participant_recent((const char *)lock - self);
+    if (unlikely(!fits(p, lock, self))) {
+        int error = find(lock, &p, &self);
+        if (error != 0) {
+            return error;
+        }
+    }
+    *participant = p;
+    *offset = self;
+    return call_begin(p);
+}
+
+int hf_mutex_init(hf_mutex *mutex)
+{
+    struct participant *p;
+    struct lock *lock = lock_of(mutex);
+    if (mutex == NULL || (uintptr_t)mutex % _Alignof(hf_mutex) != 0) {
+        return -EINVAL;
+    }
+    int error = participant_at(mutex, &p);
+    if (error == 0) {
+        error = call_begin(p);
+    }
+    if (error != 0) {
+        return error;
+    }
+    uint64_t offset = (uint64_t)((char *)mutex - p->view->base);
+    if (offset / SEGMENT_PAGE < p->view->first_page || !view_holds(p->view, offset, sizeof *lock)) {
+        return call_end(p, -EINVAL);
+    }
+    /* No mutex, until it is whole. */
+    HF_LOG_STORE(&lock->kind, LOCK_DESTROYED);
+    store_relaxed(&lock->word, 0);
+    store_relaxed(&lock->next, 0);
+    store_relaxed(&lock->unused, 0);
+    store_relaxed(&lock->self, offset);
+    HF_LOG_STORE(&lock->kind, LOCK_FRESH);
+    return call_end(p, 0);
+}
+
+int hf_mutex_fini(hf_mutex *mutex)
+{
+    struct participant *p;
+    uint64_t offset;
+    struct lock *lock = lock_of(mutex);
+    int error = enter_mutex(mutex, &p, &offset);
+    if (error != 0) {
+        return error;
+    }
+    if ((load_relaxed(&lock->word) & LOCK_OWNER) != 0) {
+        return call_end(p, -EBUSY);
+    }
+    HF_LOG_STORE(&lock->kind, LOCK_DESTROYED);
+    return call_end(p, 0);
+}
+
+int hf_mutex_timedlock(hf_mutex *mutex, int64_t timeout_ns)
+{
+    struct participant *p;
+    uint64_t offset;
+    if (unlikely(timeout_ns < HF_FOREVER)) {
+        return -EINVAL;
+    }
+    int error = enter_mutex(mutex, &p, &offset);
+    return error != 0 ? error : call_end(p, lock_take(p, lock_of(mutex), offset, timeout_ns));
+}
+
+int hf_mutex_lock(hf_mutex *mutex)
+{
+    struct participant *p;
+    uint64_t offset;
+    int error = enter_mutex(mutex, &p, &offset);
+    return error != 0 ? error : call_end(p, lock_take(p, lock_of(mutex), offset, HF_FOREVER));
+}
+
+int hf_mutex_trylock(hf_mutex *mutex)
+{
+    return hf_mutex_timedlock(mutex, 0);
+}
+
+static bool is_ours(const struct participant *p, const struct lock *lock)
+{
+    return (load_relaxed(&lock->word) & LOCK_OWNER) == p->number &&
+           (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) == 0;
+}
+
+int hf_mutex_unlock(hf_mutex *mutex)
+{
+    struct participant *p;
+    uint64_t offset;
+    struct lock *lock = lock_of(mutex);
+    int error = enter_mutex(mutex, &p, &offset);
+    if (unlikely(error != 0)) {
+        return error;
+    }
+    if (unlikely(!is_ours(p, lock))) {
+        return call_end(p, -EPERM);
+    }
+    if (unlikely(load_relaxed(&p->slot->tx) != TX_NONE)) {
+        HF_LOG_STORE(&lock->next, load_relaxed(&lock->next) | LOCK_UNLOCK_LATER);
+        return call_end(p, 0);
+    }
+    return call_end(p, lock_free(p, lock, offset));
+}
+
+int hf_mutex_consistent(hf_mutex *mutex)
+{
+    struct participant *p;
+    uint64_t offset;
+    struct lock *lock = lock_of(mutex);
+    int error = enter_mutex(mutex, &p, &offset);
+    if (error != 0) {
+        return error;
+    }
+    if (!is_ours(p, lock)) {
+        return call_end(p, -EPERM);
+    }
+    uint32_t before = fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
+    return call_end(p, (before & LOCK_OWNER_DIED) != 0 ? 0 : -EINVAL);
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/* What a death leaves of a mutex. */
+#include <errno.h>
+#include <string.h>
+
+#include "proof/board.h"
+#include "segment/handle.h"
+
+static hf_mutex *mutex_of(struct arena *arena)
+{
+    return &board_of(arena)->mutex[0];
+}
+
+static void make_board(struct arena *arena)
+{
+    (void)board_of(arena);
+}
+
+/* The victim has its slot and has used the mutex before. */
+static void prepare(struct arena *arena)
+{
+    lock(mutex_of(arena), 0);
+    unlock(mutex_of(arena));
+}
+
+/* Someone may be asleep on the mutex. */
+static void prepare_with_waiters(struct arena *arena)
+{
+    prepare(arena);
+    fetch_or_relaxed(&((struct lock *)(void *)mutex_of(arena))->word, LOCK_WAITERS);
+}
+
+static void prepare_locked(struct arena *arena)
+{
+    lock(mutex_of(arena), 0);
+}
+
+static void prepare_locked_with_waiters(struct arena *arena)
+{
+    prepare_locked(arena);
+    fetch_or_relaxed(&((struct lock *)(void *)mutex_of(arena))->word, LOCK_WAITERS);
+}
+
+static void prepare_three_locked(struct arena *arena)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        lock(&board_of(arena)->mutex[i], 0);
+    }
+}
+
+static int act_lock(struct arena *arena)
+{
+    return hf_mutex_lock(mutex_of(arena));
+}
+
+static int act_trylock(struct arena *arena)
+{
+    return hf_mutex_trylock(mutex_of(arena));
+}
+
+static int act_timedlock(struct arena *arena)
+{
+    return hf_mutex_timedlock(mutex_of(arena), SECOND);
+}
+
+static int act_unlock(struct arena *arena)
+{
+    return hf_mutex_unlock(mutex_of(arena));
+}
+
+/* Can it be had? 0, or what it says of its last owner; it is free again afterwards. */
+static int have(hf_mutex *mutex)
+{
+    int error = hf_mutex_timedlock(mutex, SECOND);
+    if (error == -EOWNERDEAD) {
+        require(hf_mutex_consistent(mutex) == 0, "consistent");
+    }
+    if (error == 0 || error == -EOWNERDEAD) {
+        unlock(mutex);
+    }
+    return error;
+}
+
+/* Free, or held by the dead: `free_is` says which of the two comes first. */
+static outcome judge(struct arena *copy, outcome free_is, outcome held_is)
+{
+    int error = have(mutex_of(copy));
+    if (error != 0 && error != -EOWNERDEAD) {
+        return bad("the mutex cannot be had: %s", hf_strerror(error));
+    }
+    return if_whole(copy, error == 0 ? free_is : held_is);
+}
+
+static outcome judge_locking(struct arena *copy)
+{
+    return judge(copy, OUTCOME_BEFORE, OUTCOME_AFTER);
+}
+
+static outcome judge_unlocking(struct arena *copy)
+{
+    return judge(copy, OUTCOME_AFTER, OUTCOME_BEFORE);
+}
+
+/* ---- an owner that died before ----------------------------------------------------------- */
+
+static void die_locked(struct arena *arena)
+{
+    lock(mutex_of(arena), 0);
+}
+
+static void leave_a_dead_owner(struct arena *arena)
+{
+    make_board(arena);
+    leave_a_dead(arena, die_locked);
+}
+
+static void prepare_other_mutex(struct arena *arena)
+{
+    lock(&board_of(arena)->mutex[1], 0);
+    unlock(&board_of(arena)->mutex[1]);
+}
+
+static int act_lock_after_death(struct arena *arena)
+{
+    return hf_mutex_lock(mutex_of(arena)) == -EOWNERDEAD ? 0 : 1;
+}
+
+/* Whoever died, the first or the second: the next one hears of it. */
+static outcome judge_after_death(struct arena *copy)
+{
+    return judge(copy, OUTCOME_BAD, OUTCOME_BEFORE);
+}
+
+static void prepare_held_after_death(struct arena *arena)
+{
+    lock(mutex_of(arena), -EOWNERDEAD);
+}
+
+static int act_consistent(struct arena *arena)
+{
+    int error = hf_mutex_consistent(mutex_of(arena));
+    return error != 0 ? error : hf_mutex_unlock(mutex_of(arena));
+}
+
+/* ---- given up ---------------------------------------------------------------------------- */
+
+/* Still to be mended, or given up for ever. */
+static outcome judge_giving_up(struct arena *copy)
+{
+    hf_mutex *mutex = mutex_of(copy);
+    int error = have(mutex);
+    if (error == -EOWNERDEAD) {
+        return if_whole(copy, OUTCOME_BEFORE);
+    }
+    if (error != -ENOTRECOVERABLE) {
+        return bad("the mutex gives %d", error);
+    }
+    require(hf_mutex_init(mutex) == 0, "init");
+    return if_whole(copy, OUTCOME_AFTER);
+}
+
+/* ---- several locks ----------------------------------------------------------------------- */
+
+static int act_unlock_middle(struct arena *arena)
+{
+    return hf_mutex_unlock(&board_of(arena)->mutex[1]);
+}
+
+/* The outer two are always held by the dead; the middle one is what it is about. */
+static outcome judge_middle(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    if (have(&board->mutex[0]) != -EOWNERDEAD || have(&board->mutex[2]) != -EOWNERDEAD) {
+        return bad("a mutex that the dead held is free");
+    }
+    int error = have(&board->mutex[1]);
+    require(error == 0 || error == -EOWNERDEAD, "the middle one");
+    return if_whole(copy, error == 0 ? OUTCOME_AFTER : OUTCOME_BEFORE);
+}
+
+/* ---- inside a transaction ---------------------------------------------------------------- */
+
+static void prepare_locked_in_tx(struct arena *arena)
+{
+    require(hf_tx_begin(arena->segment) == 0, "begin");
+    lock(mutex_of(arena), 0);
+}
+
+static void prepare_in_tx(struct arena *arena)
+{
+    prepare(arena);
+    require(hf_tx_begin(arena->segment) == 0, "begin");
+}
+
+/* What was taken inside is handed on as if nothing had been. */
+static outcome judge_in_tx(struct arena *copy)
+{
+    int error = have(mutex_of(copy));
+    return error == 0 ? if_whole(copy, OUTCOME_BEFORE)
+                      : bad("a mutex taken in a transaction gives %d", error);
+}
+
+static void prepare_unlocked_in_tx(struct arena *arena)
+{
+    prepare_locked_in_tx(arena);
+    unlock(mutex_of(arena));
+}
+
+/* ---- init and fini ----------------------------------------------------------------------- */
+
+static void make_rubbish(struct arena *arena)
+{
+    memset(mutex_of(arena), 0xa5, sizeof(hf_mutex));
+}
+
+static int act_init(struct arena *arena)
+{
+    return hf_mutex_init(mutex_of(arena));
+}
+
+static outcome judge_init(struct arena *copy)
+{
+    int error = have(mutex_of(copy));
+    if (error == -EINVAL) {
+        require(hf_mutex_init(mutex_of(copy)) == 0, "init");
+        return if_whole(copy, OUTCOME_BEFORE);
+    }
+    return error == 0 ? if_whole(copy, OUTCOME_AFTER) : bad("half a mutex: %d", error);
+}
+
+static int act_fini(struct arena *arena)
+{
+    return hf_mutex_fini(mutex_of(arena));
+}
+
+static outcome judge_fini(struct arena *copy)
+{
+    int error = have(mutex_of(copy));
+    if (error == 0) {
+        return if_whole(copy, OUTCOME_BEFORE);
+    }
+    require(error == -EINVAL && hf_mutex_init(mutex_of(copy)) == 0, "init");
+    return if_whole(copy, OUTCOME_AFTER);
+}
+
+#define ON_A_BOARD .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board
+
+static const struct scenario scenarios[] = {
+    {.name = "mutex.lock.free",
+     .call = "hf_mutex_lock",
+     ON_A_BOARD,
+     .prepare = prepare,
+     .act = act_lock,
+     .judge = judge_locking},
+    {.name = "mutex.lock.with_waiters",
+     .call = "hf_mutex_lock",
+     ON_A_BOARD,
+     .prepare = prepare_with_waiters,
+     .act = act_lock,
+     .judge = judge_locking},
+    {.name = "mutex.lock.as_the_first_call",
+     .call = "hf_mutex_lock",
+     ON_A_BOARD,
+     .act = act_lock,
+     .judge = judge_locking},
+    {.name = "mutex.lock.after_the_owner_died",
+     .call = "hf_mutex_lock",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .set_up = leave_a_dead_owner,
+     .prepare = prepare_other_mutex,
+     .act = act_lock_after_death,
+     .no_effect = true,
+     .judge = judge_after_death},
+    {.name = "mutex.lock.in_a_transaction",
+     .call = "hf_mutex_lock",
+     ON_A_BOARD,
+     .prepare = prepare_in_tx,
+     .act = act_lock,
+     .no_effect = true,
+     .judge = judge_in_tx},
+    {.name = "mutex.lock.unlocked_in_the_transaction",
+     .call = "hf_mutex_lock",
+     ON_A_BOARD,
+     .prepare = prepare_unlocked_in_tx,
+     .act = act_lock,
+     .no_effect = true,
+     .judge = judge_in_tx},
+    {.name = "mutex.trylock",
+     .call = "hf_mutex_trylock",
+     ON_A_BOARD,
+     .prepare = prepare,
+     .act = act_trylock,
+     .judge = judge_locking},
+    {.name = "mutex.timedlock",
+     .call = "hf_mutex_timedlock",
+     ON_A_BOARD,
+     .prepare = prepare_with_waiters,
+     .act = act_timedlock,
+     .judge = judge_locking},
+    {.name = "mutex.unlock",
+     .call = "hf_mutex_unlock",
+     ON_A_BOARD,
+     .prepare = prepare_locked,
+     .act = act_unlock,
+     .judge = judge_unlocking},
+    {.name = "mutex.unlock.with_waiters",
+     .call = "hf_mutex_unlock",
+     ON_A_BOARD,
+     .prepare = prepare_locked_with_waiters,
+     .act = act_unlock,
+     .judge = judge_unlocking},
+    {.name = "mutex.unlock.out_of_order",
+     .call = "hf_mutex_unlock",
+     ON_A_BOARD,
+     .prepare = prepare_three_locked,
+     .act = act_unlock_middle,
+     .judge = judge_middle},
+    {.name = "mutex.unlock.in_a_transaction",
+     .call = "hf_mutex_unlock",
+     ON_A_BOARD,
+     .prepare = prepare_locked_in_tx,
+     .act = act_unlock,
+     .no_effect = true,
+     .judge = judge_in_tx},
+    {.name = "mutex.unlock.gives_the_data_up",
+     .call = "hf_mutex_unlock",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .set_up = leave_a_dead_owner,
+     .prepare = prepare_held_after_death,
+     .act = act_unlock,
+     .judge = judge_giving_up},
+    {.name = "mutex.consistent",
+     .call = "hf_mutex_consistent",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .set_up = leave_a_dead_owner,
+     .prepare = prepare_held_after_death,
+     .act = act_consistent,
+     .judge = judge_unlocking},
+    {.name = "mutex.init.over_rubbish",
+     .call = "hf_mutex_init",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .set_up = make_rubbish,
+     .prepare = prepare_other_mutex,
+     .act = act_init,
+     .judge = judge_init},
+    {.name = "mutex.fini",
+     .call = "hf_mutex_fini",
+     ON_A_BOARD,
+     .prepare = prepare,
+     .act = act_fini,
+     .judge = judge_fini},
+};
+const struct scenario_table mutex_scenarios = SCENARIO_TABLE(scenarios);
