@@ -208,9 +208,9 @@ int hf_segment_recover(hf_segment *segment, unsigned *recovered)
 
 int hf_thread_recover(hf_segment *segment)
 {
-    struct participant *p;
+    struct participant *p = NULL;
     int error = enter(segment, &p);
-    if (error == -EDEADLK) {
+    if (error == -EDEADLK && p != NULL) {
         recovery_of_call(p);
         return 0;
     }
