@@ -15,7 +15,7 @@ PROOF_PROGRAM := build/release/tests/proof/holdfast-proof
 # As it was typed: neither make nor the shell has expanded anything in it.
 export HF_ONLY := $(value ONLY)
 
-.PHONY: all demo check proof bench install format format-check lint clean help
+.PHONY: all demo demo-kill check proof bench install format format-check lint clean help
 
 all: ## build the library, the command and the examples into build/release (1 minute)
 	@$(SETUP) build
@@ -24,6 +24,9 @@ all: ## build the library, the command and the examples into build/release (1 mi
 
 demo: all ## send real files from process to process and verify them (1 minute)
 	@sh scripts/demo.sh $(BUILD)
+
+demo-kill: all ## kill a process in the middle of a transfer, 1000 times; nothing is lost (1 minute)
+	@$(BUILD)/examples/survive
 
 check: ## build and run the tests (8 minutes at most)
 	@$(SETUP) check

@@ -57,6 +57,9 @@ extern const bench_row *const bench_rows[];
 
 int64_t bench_now_ns(void);
 
+/* Sleeps about so long. */
+void bench_pause_us(unsigned us);
+
 /* One line on stderr. Returns -1, for `return bench_error(...)`. */
 int bench_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -40,6 +40,12 @@ static struct timespec to_timespec(int64_t ns)
     return (struct timespec){.tv_sec = (time_t)(ns / SECOND_NS), .tv_nsec = (long)(ns % SECOND_NS)};
 }
 
+void bench_pause_us(unsigned us)
+{
+    struct timespec time = to_timespec((int64_t)us * 1000);
+    (void)nanosleep(&time, NULL);
+}
+
 /* ---- signals ------------------------------------------------------------------------------ */
 
 static void held_signals(sigset_t *set)

@@ -15,6 +15,7 @@ need() {
 
 have() { command -v "$1"; }
 library() { have pkg-config && pkg-config --exists "$1"; }
+boost_is_new() { grep -Eq '^#define BOOST_VERSION 10(8[1-9]|9)' /usr/include/boost/version.hpp; }
 cmake_is_new() { have cmake && cmake -P "$(dirname "$0")/cmake-version.cmake"; }
 
 need_build() {
@@ -32,21 +33,37 @@ need_check() {
     need g++ have c++
     need binutils have readelf
 }
+need_bench() {
+    need_build
+    need g++ have c++
+    need libboost1.81-dev boost_is_new
+    need libpmemobj-dev library libpmemobj
+}
 need_format() { need clang-format have clang-format; }
 need_lint() {
     need_check
+    need_bench
     need clang-tidy have clang-tidy
     need shellcheck have shellcheck
     need mandoc have mandoc
 }
 
+need_ci() {
+    need_lint
+    need_format
+    need clang have clang
+    need git have git
+    need gcc-i686-linux-gnu have i686-linux-gnu-gcc
+    need libc6-dev-i386-cross test -e /usr/i686-linux-gnu/include/stdlib.h
+}
+
 case ${1:-} in
 build) need_build ;;
 check) need_check ;;
-bench) need_build ;;
+bench) need_bench ;;
 format) need_format ;;
 lint) need_lint ;;
-ci) need_lint && need_format && need clang have clang && need git have git ;;
+ci) need_ci ;;
 *)
     echo "usage: setup.sh build|check|bench|format|lint|ci" >&2
     exit 2

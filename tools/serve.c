@@ -64,8 +64,8 @@ struct server {
         struct server *server;
         struct connection connection;
         _Atomic bool stop; /* its thread is to end */
-        _Atomic int
-            state; /* its thread takes it from SERVING to DONE, the main thread does all else */
+        /* Its thread takes it from SERVING to DONE, the main thread does all else. */
+        _Atomic int state;
     } lanes[LANE_COUNT];
 };
 
@@ -204,10 +204,10 @@ static int64_t look_at_lanes(struct server *server)
         } else if (lane->state == IDLE && rendezvous_is_abandoned(&server->rendezvous, i)) {
             lane->state = DONE;
         }
-        if (lane->state == SERVING && (rendezvous_is_left(&server->rendezvous, i) ||
+        if (lane->state == SERVING && (!rendezvous_is_held(&server->rendezvous, i) ||
                                        rendezvous_is_calling(&server->rendezvous, i))) {
-            lane->stop =
-                true; /* its client has gone, whatever its pipes say: they may be scribbled */
+            /* Its client has gone, whatever its pipes say: they may be scribbled. */
+            lane->stop = true;
         }
         if (lane->state == DONE) {
             /* The client may live on for a while, stopped even, and still write into its lane. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A pipe: a stream of bytes from one writer to one reader, in shared memory.
+ * A pipe: a stream of bytes from one writer to one reader, in a segment.
  *
  * Both sides work in place: the writer reserves a run of the ring, fills it (read(2) may go
  * straight into it) and commits; the reader peeks at a run, uses it (write(2) may come straight
@@ -13,12 +13,12 @@
  *     hf_pipe_close           the writer's close is the end of the stream
  *
  * Death: a writer that dies gives its reader all that it had committed, then -ECONNRESET; a
- * reader that dies gives its writer -EPIPE; both within a tenth of a second. What was reserved and
- * not committed was never there. A stopped (SIGSTOP) process is alive.
+ * reader that dies gives its writer -EPIPE; at once where the kernel can tell, within a tenth of a
+ * second elsewhere. What was reserved and not committed was never there. A stopped (SIGSTOP)
+ * process is alive.
  *
- * A side is told from its system that it lives; that bond is an open file, so a process that forks
- * after hf_pipe_open and whose child neither closes nor executes anything looks alive for as long
- * as the child does.
+ * A side belongs to the thread that opened it, as a participant of the segment: with that thread's
+ * end the side is dead, even if another thread of the process uses the handle.
  *
  * One thread at a time on a handle. Nothing here is async-signal-safe. What a hostile or damaged
  * peer writes can give -EBADMSG or wrong bytes, never an access outside the pipe.
@@ -30,8 +30,7 @@
 #include <stdint.h>
 
 #include "holdfast/error.h"
-#include "holdfast/memory.h"
-#include "holdfast/region.h"
+#include "holdfast/segment.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -50,19 +49,18 @@ typedef enum hf_pipe_side { HF_PIPE_WRITER = 0, HF_PIPE_READER = 1 } hf_pipe_sid
 HF_API uint64_t hf_pipe_footprint(uint64_t capacity);
 
 /*
- * Makes an empty pipe at `place`, which is aligned to HF_PIPE_ALIGNMENT and has
- * hf_pipe_footprint(capacity) bytes. Nobody may have it open. -EINVAL.
+ * Makes an empty pipe at `place` in the segment, in memory of the caller's (hf_segment_root,
+ * hf_pages_alloc) that is aligned to HF_PIPE_ALIGNMENT and has hf_pipe_footprint(capacity) bytes.
+ * Nobody may have it open. -EINVAL; -EACCES.
  */
-HF_API int hf_pipe_init(void *place, uint64_t capacity);
+HF_API int hf_pipe_init(hf_segment *segment, void *place, uint64_t capacity);
 
 /*
- * Takes one side of the pipe at `offset` in a region mapped for reading and writing from `memory`
- * (which may be closed afterwards; the region must stay mapped until hf_pipe_close). A side is
- * taken once in a pipe's life. -EBUSY if it has been; -EBADMSG if there is no whole pipe;
- * -EACCES; -EINVAL; -EOPNOTSUPP where the system cannot tell a death.
+ * Takes one side of the pipe at `place`. The segment must stay open until hf_pipe_close. A side is
+ * taken once in a pipe's life. -EBUSY if it has been; -EBADMSG if there is no whole pipe; -EACCES;
+ * -EINVAL; and what taking a slot in the segment can give.
  */
-HF_API int hf_pipe_open(hf_memory *memory, hf_region *region, uint64_t offset, hf_pipe_side side,
-                        hf_pipe **pipe);
+HF_API int hf_pipe_open(hf_segment *segment, void *place, hf_pipe_side side, hf_pipe **pipe);
 
 /* Closes this side. The writer's last bytes stay for the reader. NULL is fine. */
 HF_API void hf_pipe_close(hf_pipe *pipe);

@@ -13,7 +13,8 @@
  *     hf_segment_open_or_create("bank", 65536, NULL, NULL, &segment);
  *     hf_segment_root(segment, sizeof(struct bank), &root);
  *
- * Handles belong to the process. All handles of one segment share one mapping, so a pointer into it
+ * Handles belong to the process. All handles of one segment share one mapping (a read-only one that was
+ * opened first keeps its own), so a pointer into it
  * is good until the last of them is closed. In a forked child inherited handles go on working; its
  * threads are participants of their own, holding nothing. A vfork child must not call the library.
  * A process must not close, nor open and close, a segment's file behind the library's back: where
@@ -99,6 +100,15 @@ HF_API int hf_segment_open(const char *name, hf_access access, hf_segment **segm
 HF_API int hf_segment_open_or_create(const char *name, uint64_t size,
                                      const hf_segment_options *options, bool *created,
                                      hf_segment **segment);
+
+/*
+ * Creating in two steps: what is put into the segment between prepare and publish is there for
+ * whoever opens it. Whoever dies in between leaves nothing. Errors as for create; publish gives
+ * -EINVAL for a segment that is not a prepared one.
+ */
+HF_API int hf_segment_prepare(uint64_t size, const hf_segment_options *options,
+                              hf_segment **segment);
+HF_API int hf_segment_publish(hf_segment *segment, const char *name);
 
 /* Removes the name; whoever has the segment open keeps it. -ENOENT. */
 HF_API int hf_segment_remove(const char *name);
@@ -199,6 +209,27 @@ HF_API int hf_segment_trim(hf_segment *segment, uint64_t *bytes);
 /* Looks at every slot and recovers the dead: nobody has to call this, it happens where the dead are
    met. *recovered (may be NULL): how many. */
 HF_API int hf_segment_recover(hf_segment *segment, unsigned *recovered);
+
+/*
+ * Who a thread is in a segment, for as long as it is attached; may be kept in the segment, to ask
+ * later. A value comes again when its slot has been taken a million times. 0 is nobody.
+ */
+#if defined(__GNUC__)
+typedef struct hf_participant {
+    uint64_t value __attribute__((aligned(8)));
+} hf_participant;
+#else
+typedef struct hf_participant {
+    uint64_t value;
+} hf_participant;
+#endif
+
+/* Takes a slot if this thread has none. */
+HF_API int hf_participant_self(hf_segment *segment, hf_participant *self);
+
+/* Does it live, and is it still attached? *lives. Some microseconds: the system is asked. -EINVAL.
+ */
+HF_API int hf_participant_lives(hf_segment *segment, hf_participant who, bool *lives);
 
 /* Settles the call of this library that this thread has jumped out of; an open transaction stays
  * open. */

@@ -14,8 +14,8 @@
  * loses a wake: every sleep ends after SLICE_NS at the latest and looks again, at the peer's
  * position and at whether it lives.
  *
- * Being alive is a lock on one byte of the memory object, at the pipe's own offset (plus one for
- * the reader), held by a descriptor that no one else has (see os_byte_lock).
+ * A side is a participant's, the one of the thread that opened it: its line names the slot, and who
+ * sleeps for it sleeps on its life word as well, which the kernel changes when it dies.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -27,6 +27,8 @@
 #include "channel/pipe_layout.h"
 #include "holdfast/pipe.h"
 #include "os/os.h"
+#include "segment/handle.h"
+#include "segment/recovery.h"
 
 #define PIPE_HANDLE_MAGIC UINT32_C(0x70697065) /* "pipe" */
 
@@ -44,20 +46,21 @@
 struct hf_pipe {
     uint32_t magic;
     hf_pipe_side side;
-    int fd; /* holds the lock that says we live */
     unsigned spin_limit;
+    struct view *view;
+    uint64_t owner; /* what mine->owner says: we are open */
     struct pipe_layout *shared;
     struct pipe_line *mine;
     struct pipe_line *peer;
-    uint64_t alive_byte;    /* of side 0; side 1 is one further */
     uint64_t capacity;      /* the shared one, checked once and never looked at again */
     uint64_t position;      /* what mine->position says; the peer could have changed that one */
     uint64_t seen;          /* of the peer's position */
     uint64_t run;           /* bytes of the run given out and not yet committed or released */
     uint64_t asked_ns;      /* when we last knew that the peer lives: it moved, or we asked */
     uint64_t peer_position; /* where it was then */
-    bool peer_was_open;
+    uint64_t peer_owner;    /* the peer's, once it has been seen open */
     bool peer_died;
+    struct holder peer_life;
 };
 
 uint64_t hf_pipe_footprint(uint64_t capacity)
@@ -67,11 +70,25 @@ uint64_t hf_pipe_footprint(uint64_t capacity)
     return valid ? sizeof(struct pipe_layout) + capacity : 0;
 }
 
-int hf_pipe_init(void *place, uint64_t capacity)
+/* The place's offset, if a pipe may stand there; 0. */
+static uint64_t place_of(const hf_segment *segment, const void *place)
 {
-    if (place == NULL || (uintptr_t)place % HF_PIPE_ALIGNMENT != 0 ||
-        hf_pipe_footprint(capacity) == 0) {
+    struct view *view = segment->view;
+    uint64_t offset = (uint64_t)((const char *)place - view->base);
+    bool good = offset % HF_PIPE_ALIGNMENT == 0 && offset / SEGMENT_PAGE >= view->first_page &&
+                view_holds(view, offset, sizeof(struct pipe_layout));
+    return good ? offset : 0;
+}
+
+int hf_pipe_init(hf_segment *segment, void *place, uint64_t capacity)
+{
+    uint64_t footprint = hf_pipe_footprint(capacity);
+    uint64_t offset = is_segment(segment) ? place_of(segment, place) : 0;
+    if (offset == 0 || footprint == 0 || !view_holds(segment->view, offset, footprint)) {
         return -EINVAL;
+    }
+    if (segment->access == HF_READ_ONLY) {
+        return -EACCES;
     }
     struct pipe_layout *shared = place;
     /* No pipe, until it is whole: whoever dies in here leaves nothing that can be opened. */
@@ -86,33 +103,36 @@ int hf_pipe_init(void *place, uint64_t capacity)
 
 /* ---- opening and closing ----------------------------------------------------------------- */
 
-/* Is there a whole pipe in the `room` bytes at `shared`? Takes the capacity out once: a peer could
-   change it between check and use. */
-static int validate(const struct pipe_layout *shared, uint64_t room, uint64_t *capacity)
+/* Is there a whole pipe at the offset? Takes the capacity out once: a peer could change it between
+   check and use. */
+static int validate(struct view *view, uint64_t offset, uint64_t *capacity)
 {
-    if (room < sizeof *shared || load_acquire(&shared->magic) != PIPE_MAGIC ||
-        shared->version != PIPE_VERSION) {
+    const struct pipe_layout *shared = (const void *)(view->base + offset);
+    if (load_acquire(&shared->magic) != PIPE_MAGIC || shared->version != PIPE_VERSION) {
         return -EBADMSG;
     }
     uint64_t claimed = *(const volatile uint64_t *)&shared->capacity;
     uint64_t footprint = hf_pipe_footprint(claimed);
-    if (footprint == 0 || footprint > room) {
+    if (footprint == 0 || !view_holds(view, offset, footprint)) {
         return -EBADMSG;
     }
     *capacity = claimed;
     return 0;
 }
 
-/* Takes the side: the lock first, so that nobody sees it open and yet not alive. */
+static uint64_t owner_word(const struct participant *p, uint64_t state)
+{
+    return state | (uint64_t)p->number << 8 | (uint64_t)p->turn << 32;
+}
+
+static uint32_t state_of(uint64_t owner)
+{
+    return (uint32_t)(owner & 0xff);
+}
+
+/* Takes the side, in one step. */
 static int take_side(hf_pipe *pipe)
 {
-    int error = os_byte_lock(pipe->fd, pipe->alive_byte + (uint64_t)pipe->side);
-    if (error != 0) {
-        return error;
-    }
-    if (load_acquire(&pipe->mine->state) != PIPE_SIDE_ABSENT) {
-        return -EBUSY;
-    }
     pipe->position = load_relaxed(&pipe->mine->position);
     pipe->seen = load_acquire(&pipe->peer->position);
     uint64_t written = pipe->side == HF_PIPE_WRITER ? pipe->position : pipe->seen;
@@ -122,27 +142,17 @@ static int take_side(hf_pipe *pipe)
     }
     pipe->peer_position = pipe->seen;
     pipe->asked_ns = os_now_ns();
-    store_release(&pipe->mine->state, PIPE_SIDE_OPEN);
-    return 0;
+    uint64_t nobody = PIPE_SIDE_ABSENT;
+    return cas_release(&pipe->mine->owner, &nobody, pipe->owner)
+               ? 0
+               : -EBUSY; /* partner: look_at_peer */
 }
 
-int hf_pipe_open(hf_memory *memory, hf_region *region, uint64_t offset, hf_pipe_side side,
-                 hf_pipe **pipe)
+static int open_as(struct participant *p, void *place, hf_pipe_side side, hf_pipe **pipe)
 {
-    if (memory == NULL || region == NULL || pipe == NULL ||
-        (side != HF_PIPE_WRITER && side != HF_PIPE_READER) || offset > hf_region_size(region)) {
-        return -EINVAL;
-    }
-    if (hf_region_access(region) != HF_READ_WRITE) {
-        return -EACCES;
-    }
-    char *place = (char *)hf_region_address(region) + offset;
-    if ((uintptr_t)place % HF_PIPE_ALIGNMENT != 0) {
-        return -EINVAL;
-    }
-    struct pipe_layout *shared = (void *)place;
+    struct pipe_layout *shared = place;
     uint64_t capacity;
-    int error = validate(shared, hf_region_size(region) - offset, &capacity);
+    int error = validate(p->view, (uint64_t)((char *)place - p->view->base), &capacity);
     if (error != 0) {
         return error;
     }
@@ -153,24 +163,30 @@ int hf_pipe_open(hf_memory *memory, hf_region *region, uint64_t offset, hf_pipe_
     *made = (hf_pipe){.magic = PIPE_HANDLE_MAGIC,
                       .side = side,
                       .spin_limit = SPIN_MIN,
+                      .view = p->view,
+                      .owner = owner_word(p, PIPE_SIDE_OPEN),
                       .shared = shared,
                       .mine = &shared->lines[side],
                       .peer = &shared->lines[1 - (int)side],
-                      .alive_byte = hf_region_offset(region) + offset,
                       .capacity = capacity};
-    error = os_reopen(hf_memory_descriptor(memory), true, &made->fd);
-    if (error == 0) {
-        error = take_side(made);
-        if (error != 0) {
-            (void)os_close(made->fd);
-        }
-    }
+    error = take_side(made);
     if (error != 0) {
         free(made);
         return error;
     }
     *pipe = made;
     return 0;
+}
+
+int hf_pipe_open(hf_segment *segment, void *place, hf_pipe_side side, hf_pipe **pipe)
+{
+    struct participant *p;
+    if (pipe == NULL || (side != HF_PIPE_WRITER && side != HF_PIPE_READER) ||
+        !is_segment(segment) || place_of(segment, place) == 0) {
+        return -EINVAL;
+    }
+    int error = enter(segment, &p);
+    return error != 0 ? error : call_end(p, open_as(p, place, side, pipe));
 }
 
 static bool is_pipe(const hf_pipe *pipe, hf_pipe_side side)
@@ -194,9 +210,9 @@ void hf_pipe_close(hf_pipe *pipe)
     if (pipe == NULL || pipe->magic != PIPE_HANDLE_MAGIC) {
         return;
     }
-    store_release(&pipe->mine->state, PIPE_SIDE_CLOSED); /* partner: peer_state */
+    uint64_t closed = pipe->owner - PIPE_SIDE_OPEN + PIPE_SIDE_CLOSED;
+    store_release(&pipe->mine->owner, closed); /* partner: look_at_peer */
     wake_peer(pipe, 0, true);
-    (void)os_close(pipe->fd); /* and with it goes the lock */
     pipe->magic = 0;
     free(pipe);
 }
@@ -230,34 +246,53 @@ static bool time_to_ask(hf_pipe *pipe)
     return now - pipe->asked_ns >= ASK_NS;
 }
 
-/* Does an open peer live? Asks the system. */
-static bool peer_lives(hf_pipe *pipe)
+/* Whoever met a death helps those who wait for the dead elsewhere. */
+static void recover_peer(hf_pipe *pipe, uint32_t number)
 {
-    uint64_t byte = pipe->alive_byte + (uint64_t)(1 - (int)pipe->side);
-    bool locked;
-    pipe->asked_ns = os_now_ns();
-    /* Where the system cannot tell, a death is never inferred. */
-    return os_byte_locked(pipe->fd, byte, &locked) != 0 || locked;
+    struct participant *me;
+    if (participant_of(pipe->view, &me) == 0 && call_begin(me) == 0) {
+        recovery_of(me, number);
+        (void)call_end(me, 0);
+    }
+}
+
+/* Does an open peer live? `deep`: asks the system. */
+static bool peer_lives(hf_pipe *pipe, uint64_t owner, bool deep)
+{
+    uint32_t number = (uint32_t)(owner >> 8) & SLOT_NUMBER_MAX;
+    uint32_t turn = (uint32_t)(owner >> 32);
+    if (deep) {
+        pipe->asked_ns = os_now_ns();
+    }
+    presence there = presence_of_turn(pipe->view, number, turn, deep, &pipe->peer_life);
+    if (there == PRESENCE_DEAD) {
+        recover_peer(pipe, number);
+    }
+    return there == PRESENCE_ALIVE;
 }
 
 /* 0 with *state, or -EBADMSG for one that no peer of ours writes. */
 static int look_at_peer(hf_pipe *pipe, bool may_ask, peer_state *state)
 {
-    uint32_t now = load_acquire(&pipe->peer->state); /* partner: hf_pipe_close */
-    if (now == PIPE_SIDE_OPEN && may_ask && !pipe->peer_died && time_to_ask(pipe) &&
-        !peer_lives(pipe)) {
+    uint64_t now = load_acquire(&pipe->peer->owner); /* partners: take_side, hf_pipe_close */
+    if (state_of(now) == PIPE_SIDE_OPEN && may_ask && !pipe->peer_died &&
+        !peer_lives(pipe, now, time_to_ask(pipe))) {
         /* It may have closed between the two looks. */
-        now = load_acquire(&pipe->peer->state);
-        pipe->peer_died = now == PIPE_SIDE_OPEN;
+        now = load_acquire(&pipe->peer->owner);
+        pipe->peer_died = state_of(now) == PIPE_SIDE_OPEN;
     }
-    if (now > PIPE_SIDE_CLOSED || (now == PIPE_SIDE_ABSENT && pipe->peer_was_open)) {
-        return -EBADMSG; /* a side's life only goes forward */
+    uint64_t before = pipe->peer_owner;
+    bool possible =
+        state_of(now) == PIPE_SIDE_ABSENT ? now == 0 : state_of(now) <= PIPE_SIDE_CLOSED;
+    bool forward = now >> 8 == before >> 8 && state_of(now) >= state_of(before);
+    if (!possible || (before != 0 && !forward)) {
+        return -EBADMSG; /* a side is one participant's, and its life only goes forward */
     }
-    pipe->peer_was_open = pipe->peer_was_open || now != PIPE_SIDE_ABSENT;
-    if (now == PIPE_SIDE_CLOSED) {
-        *state = PEER_CLOSED;
+    pipe->peer_owner = now;
+    if (pipe->peer_died) { /* and stays so, though another thread may close its handle */
+        *state = PEER_DEAD;
     } else {
-        *state = pipe->peer_died ? PEER_DEAD : PEER_THERE;
+        *state = state_of(now) == PIPE_SIDE_CLOSED ? PEER_CLOSED : PEER_THERE;
     }
     return 0;
 }
@@ -316,7 +351,7 @@ static int sleep_once(hf_pipe *pipe, uint64_t minimum, int64_t limit_ns, uint64_
     int error = attempt(pipe, minimum, true, available);  /* (3) */
     if (error == -EAGAIN) {
         int64_t slice = limit_ns >= 0 && limit_ns < SLICE_NS ? limit_ns : SLICE_NS;
-        (void)os_wait(&pipe->mine->needs, (uint32_t)minimum, slice);
+        (void)sleep_beside(&pipe->mine->needs, (uint32_t)minimum, &pipe->peer_life, slice);
         /* However it ended: signals may end every sleep early. */
         error = attempt(pipe, minimum, true, available);
     }

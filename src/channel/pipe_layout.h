@@ -17,36 +17,36 @@
 #ifndef HF_CHANNEL_PIPE_LAYOUT_H
 #define HF_CHANNEL_PIPE_LAYOUT_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "base/shared.h"
 
 #define PIPE_MAGIC   UINT32_C(0x50504648) /* "HFPP" */
-#define PIPE_VERSION UINT32_C(1)
+#define PIPE_VERSION UINT32_C(2)
 
 /* A side's life. It only goes forward. */
 enum { PIPE_SIDE_ABSENT = 0, PIPE_SIDE_OPEN = 1, PIPE_SIDE_CLOSED = 2 };
 
 struct pipe_line {
-    _Atomic uint64_t position; /* bytes committed, or released, so far */
-    _Atomic uint32_t state;    /* PIPE_SIDE_* */
-    _Atomic uint32_t needs;    /* futex: bytes that this side sleeps for; 0: awake */
-    uint8_t unused[112];
+    shared_u64 position; /* bytes committed, or released, so far */
+    /* PIPE_SIDE_*, and whose the side is: slot number << 8, its turn << 32 (slot_layout.h) */
+    shared_u64 owner;
+    shared_u32 needs; /* futex: bytes that this side sleeps for; 0: awake */
+    uint8_t unused[108];
 };
 
 struct pipe_layout {
-    _Atomic uint32_t magic; /* 0 while the pipe is being made: written first and last */
-    uint32_t version;
-    uint64_t capacity; /* bytes in the ring; a power of two */
+    shared_u32 magic; /* 0 while the pipe is being made: written first and last */
+    fixed_u32 version;
+    fixed_u64 capacity; /* bytes in the ring; a power of two */
     uint8_t unused[112];
     struct pipe_line lines[2]; /* by hf_pipe_side */
     uint8_t ring[];
 };
 
-_Static_assert(sizeof(struct pipe_line) == 128, "layout");
-_Static_assert(offsetof(struct pipe_line, state) == 8, "layout");
-_Static_assert(offsetof(struct pipe_line, needs) == 12, "layout");
-_Static_assert(offsetof(struct pipe_layout, capacity) == 8, "layout");
-_Static_assert(offsetof(struct pipe_layout, lines) == 128, "layout");
-_Static_assert(offsetof(struct pipe_layout, ring) == 384, "layout");
+HF_LAYOUT(sizeof(struct pipe_line) == 128);
+HF_LAYOUT(offsetof(struct pipe_line, owner) == 8);
+HF_LAYOUT(offsetof(struct pipe_line, needs) == 16);
+HF_LAYOUT(offsetof(struct pipe_layout, capacity) == 8);
+HF_LAYOUT(offsetof(struct pipe_layout, lines) == 128);
+HF_LAYOUT(offsetof(struct pipe_layout, ring) == 384);
 
 #endif

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -117,9 +118,8 @@ static int write_stream_in_child(void *context)
     return 0;
 }
 
-static void stream_between_processes(uint64_t capacity, uint64_t piece, bool in_place)
+static void stream_between_processes(struct place place, uint64_t piece, bool in_place)
 {
-    struct place place = new_place(capacity);
     struct side writer = {&place, MUCH, piece, random_below(UINT64_MAX), in_place, 0};
     struct side reader = {&place, MUCH, piece, random_below(UINT64_MAX), in_place, 0};
     pid_t child = start_child(write_stream_in_child, &writer); /* forked before either is open */
@@ -130,27 +130,32 @@ static void stream_between_processes(uint64_t capacity, uint64_t piece, bool in_
 
 TEST(a_stream_arrives_in_order_through_the_smallest_ring)
 {
-    stream_between_processes(4 * KIB, PIECE, false);
+    stream_between_processes(new_place(4 * KIB), PIECE, false);
 }
 
 TEST(a_stream_arrives_in_order_through_a_large_ring)
 {
-    stream_between_processes(1 * MIB, PIECE, false);
+    stream_between_processes(new_place(1 * MIB), PIECE, false);
 }
 
 TEST(a_stream_made_in_place_arrives_in_order_through_the_smallest_ring)
 {
-    stream_between_processes(4 * KIB, 5000, true);
+    stream_between_processes(new_place(4 * KIB), 5000, true);
 }
 
 TEST(a_stream_made_in_place_arrives_in_order_through_a_large_ring)
 {
-    stream_between_processes(1 * MIB, PIECE, true);
+    stream_between_processes(new_place(1 * MIB), PIECE, true);
+}
+
+TEST(a_stream_through_a_segment_with_a_descriptor_arrives_in_order)
+{
+    stream_between_processes(new_object_place(64 * KIB), PIECE, false);
 }
 
 TEST(a_stream_of_small_pieces_arrives_in_order)
 {
-    stream_between_processes(64 * KIB, 100, false);
+    stream_between_processes(new_place(64 * KIB), 100, false);
 }
 
 static void *write_stream_in_thread(void *context)
@@ -159,58 +164,93 @@ static void *write_stream_in_thread(void *context)
     return NULL;
 }
 
-static void stream_between_threads(uint64_t capacity, uint64_t piece, bool in_place)
+static void stream_between_threads(struct place *place, uint64_t piece, bool in_place)
 {
-    struct place place = new_place(capacity);
-    struct side writer = {&place, 8 * MIB, piece, random_below(UINT64_MAX), in_place, 0};
-    struct side reader = {&place, 8 * MIB, piece, random_below(UINT64_MAX), in_place, 0};
+    struct side writer = {place, 8 * MIB, piece, random_below(UINT64_MAX), in_place, 0};
+    struct side reader = {place, 8 * MIB, piece, random_below(UINT64_MAX), in_place, 0};
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, write_stream_in_thread, &writer), 0);
     read_stream(&reader);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    close_place(&place);
 }
 
 TEST(a_stream_between_threads_arrives_in_order)
 {
-    stream_between_threads(4 * KIB, PIECE, false);
+    struct place place = new_place(4 * KIB);
+    stream_between_threads(&place, PIECE, false);
+    close_place(&place);
 }
 
 TEST(a_stream_made_in_place_between_threads_arrives_in_order)
 {
-    stream_between_threads(64 * KIB, 30000, true);
+    struct place place = new_place(64 * KIB);
+    stream_between_threads(&place, 30000, true);
+    close_place(&place);
+}
+
+TEST(a_stream_between_threads_arrives_in_order_in_memory_of_their_process_alone)
+{
+    struct place place = {.capacity = 4 * KIB};
+    void *root;
+    assert_ok(hf_segment_create_private(64 * KIB, NULL, &place.segment));
+    assert_ok(hf_segment_root(place.segment, hf_pipe_footprint(place.capacity), &root));
+    assert_ok(hf_pipe_init(place.segment, root, place.capacity));
+    place.layout = root;
+    stream_between_threads(&place, PIECE, false);
+    hf_segment_close(place.segment);
 }
 
 /* ---- two strangers ----------------------------------------------------------------------- */
 
-static int write_by_name(void *name)
+/* What strangers tell each other, apart from the segment. */
+struct meeting {
+    char name[UNIQUE_NAME_SIZE];
+    void *_Atomic base; /* where the first has mapped it */
+};
+
+/* Maps it elsewhere. */
+static int write_by_name(void *context)
 {
-    struct place place = {.capacity = 4 * KIB, .offset = 1024};
-    assert_ok(hf_shm_open(name, HF_READ_WRITE, &place.memory));
-    assert_ok(hf_region_map(place.memory, NULL, &place.region));
+    struct meeting *meeting = context;
+    struct place place = {.capacity = 4 * KIB};
+    while (load_acquire(&meeting->base) == NULL) {
+        (void)usleep(1000);
+    }
+    void *theirs = load_acquire(&meeting->base);
+    (void)mmap(theirs, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    int error;
+    while ((error = hf_segment_open(meeting->name, HF_READ_WRITE, &place.segment)) == -ENOENT) {
+        (void)usleep(1000);
+    }
+    assert_ok(error);
+    assert_ptr_not_equal(hf_segment_base(place.segment), theirs);
+    void *root;
+    assert_ok(hf_segment_root(place.segment, hf_pipe_footprint(place.capacity), &root));
+    place.layout = root;
     /* Idle for long enough to be asked whether it lives. */
     struct side writer = {&place, 1 * MIB, PIECE, 1, false, 300};
     write_stream(&writer);
-    hf_region_unmap(place.region);
-    hf_memory_close(place.memory);
+    hf_segment_close(place.segment);
     return 0;
 }
 
-TEST(two_processes_meet_by_name_with_regions_that_start_differently)
+TEST(two_processes_meet_by_name_with_segments_that_start_differently)
 {
-    char name[UNIQUE_NAME_SIZE];
-    struct place place = {.capacity = 4 * KIB, .offset = 512};
-    uint64_t size = 1024 + hf_pipe_footprint(4 * KIB);
-    assert_ok(hf_shm_create(unique_name(name, "pipe"), size, NULL, &place.memory));
-    hf_region_options from_512 = {.offset = 512};
-    assert_ok(hf_region_map(place.memory, &from_512, &place.region));
-    assert_ok(hf_pipe_init((char *)hf_region_address(place.region) + 512, 4 * KIB));
-    pid_t child = start_child(write_by_name, name);
+    struct meeting *meeting = shared_page();
+    struct place place = {.capacity = 4 * KIB};
+    (void)unique_name(meeting->name, "pipe");
+    pid_t child = start_child(write_by_name, meeting); /* inherits nothing of it */
+    void *root;
+    assert_ok(hf_segment_prepare(64 * KIB, NULL, &place.segment));
+    assert_ok(hf_segment_root(place.segment, hf_pipe_footprint(place.capacity), &root));
+    assert_ok(hf_pipe_init(place.segment, root, place.capacity));
+    place.layout = root;
+    store_release(&meeting->base, hf_segment_base(place.segment));
+    assert_ok(hf_segment_publish(place.segment, meeting->name));
     struct side reader = {&place, 1 * MIB, PIECE, 2, false, 0};
     read_stream(&reader);
     assert_int_equal(wait_child(child), 0);
-    hf_region_unmap(place.region);
-    hf_memory_close(place.memory);
+    hf_segment_close(place.segment);
 }
 
 /* ---- sleeping ---------------------------------------------------------------------------- */
@@ -238,55 +278,6 @@ TEST(a_side_that_waits_for_a_second_uses_next_to_no_processor_time)
     close_place(&place);
 }
 
-#define ROUNDS 60
-
-/* Answers each byte when it comes. */
-static int echo(void *context)
-{
-    struct place *places = context;
-    hf_pipe *in = open_side(&places[0], HF_PIPE_READER);
-    hf_pipe *out = open_side(&places[1], HF_PIPE_WRITER);
-    for (;;) {
-        char byte;
-        size_t got;
-        assert_ok(hf_pipe_read(in, &byte, 1, HF_FOREVER, &got));
-        if (got == 0) {
-            break;
-        }
-        assert_ok(hf_pipe_write(out, &byte, 1, HF_FOREVER, NULL));
-    }
-    hf_pipe_close(in);
-    hf_pipe_close(out);
-    return 0;
-}
-
-/* A lost wake would cost a slice of 50 ms each time. */
-TEST(a_sleeper_is_woken_at_once)
-{
-    struct place places[2] = {new_place(4 * KIB), new_place(4 * KIB)};
-    pid_t child = start_child(echo, places);
-    hf_pipe *out = open_side(&places[0], HF_PIPE_WRITER);
-    hf_pipe *in = open_side(&places[1], HF_PIPE_READER);
-    unsigned slow = 0;
-    for (int i = 0; i < ROUNDS; i++) {
-        char byte = 'x';
-        size_t got;
-        sleep_ms(2);
-        wait_for_state(child, 'S');
-        int64_t start = now_ms();
-        assert_ok(hf_pipe_write(out, &byte, 1, HF_FOREVER, NULL));
-        assert_ok(hf_pipe_read(in, &byte, 1, HF_FOREVER, &got));
-        slow += now_ms() - start >= 20;
-    }
-    print_message("%u of %d round trips took 20 ms or more\n", slow, ROUNDS);
-    assert_true(slow < ROUNDS / 2);
-    hf_pipe_close(out);
-    assert_int_equal(wait_child(child), 0);
-    hf_pipe_close(in);
-    close_place(&places[0]);
-    close_place(&places[1]);
-}
-
 static int reserve_it_all(void *context)
 {
     hf_pipe *writer = open_side(context, HF_PIPE_WRITER);
@@ -298,39 +289,6 @@ static int reserve_it_all(void *context)
     assert_int_equal(length, 4096);
     hf_pipe_close(writer);
     return 0;
-}
-
-static int sleep_until_the_end(void *context)
-{
-    hf_pipe *reader = open_side(context, HF_PIPE_READER);
-    char byte;
-    size_t got;
-    assert_ok(hf_pipe_read(reader, &byte, 1, HF_FOREVER, &got));
-    assert_int_equal(got, 0);
-    hf_pipe_close(reader);
-    return 0;
-}
-
-TEST(a_close_wakes_the_sleeper_at_once)
-{
-    enum { CLOSES = 15 };
-    unsigned slow = 0;
-    for (int i = 0; i < CLOSES; i++) {
-        struct place place = new_place(4 * KIB);
-        hf_pipe *writer = open_side(&place, HF_PIPE_WRITER);
-        pid_t child = start_child(sleep_until_the_end, &place);
-        while (load_acquire(&place.layout->lines[HF_PIPE_READER].needs) == 0) {
-            (void)usleep(100);
-        }
-        wait_for_state(child, 'S'); /* its slice has just begun */
-        int64_t start = now_ms();
-        hf_pipe_close(writer);
-        assert_int_equal(wait_child(child), 0);
-        slow += now_ms() - start >= 25;
-        close_place(&place);
-    }
-    print_message("%u of %d closes took 25 ms or more to be noticed\n", slow, CLOSES);
-    assert_true(slow < CLOSES / 2);
 }
 
 TEST(who_wants_much_sleeps_until_there_is_that_much)

@@ -20,63 +20,66 @@
 /* ---- the linker's names ------------------------------------------------------------------- */
 
 /* A static library shares its names with the program that it is linked into. */
-#define os_page_size          hf_os_page_size
-#define os_processors         hf_os_processors
-#define os_now_ns             hf_os_now_ns
-#define os_shm_prepare        hf_os_shm_prepare
-#define os_shm_publish        hf_os_shm_publish
-#define os_shm_discard        hf_os_shm_discard
-#define os_shm_open           hf_os_shm_open
-#define os_shm_info           hf_os_shm_info
-#define os_shm_remove         hf_os_shm_remove
-#define os_shm_list           hf_os_shm_list
-#define os_file_create        hf_os_file_create
-#define os_file_open          hf_os_file_open
-#define os_file_remove        hf_os_file_remove
-#define os_anonymous_create   hf_os_anonymous_create
-#define os_info_get           hf_os_info_get
-#define os_close              hf_os_close
-#define os_reopen             hf_os_reopen
-#define os_resize             hf_os_resize
-#define os_reserve            hf_os_reserve
-#define os_punch              hf_os_punch
-#define os_set_mode           hf_os_set_mode
-#define os_set_group          hf_os_set_group
-#define os_seal               hf_os_seal
-#define os_seals_get          hf_os_seals_get
-#define os_send_descriptor    hf_os_send_descriptor
-#define os_receive_descriptor hf_os_receive_descriptor
-#define os_map                hf_os_map
-#define os_unmap              hf_os_unmap
-#define os_flush              hf_os_flush
-#define os_advise             hf_os_advise
-#define os_wait               hf_os_wait
-#define os_wake               hf_os_wake
-#define os_byte_lock          hf_os_byte_lock
-#define os_byte_unlock        hf_os_byte_unlock
-#define os_byte_locked        hf_os_byte_locked
-#define os_byte_lock_shared   hf_os_byte_lock_shared
-#define os_process_lock       hf_os_process_lock
-#define os_process_unlock     hf_os_process_unlock
-#define os_file_prepare       hf_os_file_prepare
-#define os_file_publish       hf_os_file_publish
-#define os_file_discard       hf_os_file_discard
-#define os_file_info          hf_os_file_info
-#define os_map_private        hf_os_map_private
-#define os_wait_two           hf_os_wait_two
-#define os_random             hf_os_random
-#define os_boot_id            hf_os_boot_id
-#define os_life_open          hf_os_life_open
-#define os_life_close         hf_os_life_close
-#define os_life_link          hf_os_life_link
-#define os_life_unlink        hf_os_life_unlink
-#define os_thread_id          hf_os_thread_id
-#define os_thread_identity    hf_os_thread_identity
-#define os_thread_is_gone     hf_os_thread_is_gone
-#define os_at_thread_exit     hf_os_at_thread_exit
-#define os_fork_page          hf_os_fork_page
-#define os_cancel_disable     hf_os_cancel_disable
-#define os_cancel_restore     hf_os_cancel_restore
+#define os_page_size             hf_os_page_size
+#define os_processors            hf_os_processors
+#define os_now_ns                hf_os_now_ns
+#define os_shm_prepare           hf_os_shm_prepare
+#define os_shm_publish           hf_os_shm_publish
+#define os_shm_discard           hf_os_shm_discard
+#define os_shm_open              hf_os_shm_open
+#define os_shm_info              hf_os_shm_info
+#define os_shm_remove            hf_os_shm_remove
+#define os_shm_list              hf_os_shm_list
+#define os_file_create           hf_os_file_create
+#define os_file_open             hf_os_file_open
+#define os_file_remove           hf_os_file_remove
+#define os_anonymous_create      hf_os_anonymous_create
+#define os_info_get              hf_os_info_get
+#define os_close                 hf_os_close
+#define os_reopen                hf_os_reopen
+#define os_own_description       hf_os_own_description
+#define os_map_private_at        hf_os_map_private_at
+#define os_resize                hf_os_resize
+#define os_reserve               hf_os_reserve
+#define os_punch                 hf_os_punch
+#define os_set_mode              hf_os_set_mode
+#define os_set_group             hf_os_set_group
+#define os_seal                  hf_os_seal
+#define os_seals_get             hf_os_seals_get
+#define os_send_descriptor       hf_os_send_descriptor
+#define os_receive_descriptor    hf_os_receive_descriptor
+#define os_map                   hf_os_map
+#define os_unmap                 hf_os_unmap
+#define os_flush                 hf_os_flush
+#define os_advise                hf_os_advise
+#define os_wait                  hf_os_wait
+#define os_wake                  hf_os_wake
+#define os_byte_lock             hf_os_byte_lock
+#define os_byte_unlock           hf_os_byte_unlock
+#define os_byte_locked           hf_os_byte_locked
+#define os_byte_lock_shared      hf_os_byte_lock_shared
+#define os_process_lock          hf_os_process_lock
+#define os_process_unlock        hf_os_process_unlock
+#define os_file_prepare          hf_os_file_prepare
+#define os_file_publish          hf_os_file_publish
+#define os_file_discard          hf_os_file_discard
+#define os_file_info             hf_os_file_info
+#define os_map_private           hf_os_map_private
+#define os_wait_two              hf_os_wait_two
+#define os_random                hf_os_random
+#define os_boot_id               hf_os_boot_id
+#define os_life_open             hf_os_life_open
+#define os_life_close            hf_os_life_close
+#define os_life_link             hf_os_life_link
+#define os_life_unlink           hf_os_life_unlink
+#define os_thread_id             hf_os_thread_id
+#define os_thread_identity       hf_os_thread_identity
+#define os_thread_is_gone        hf_os_thread_is_gone
+#define os_thread_number_is_free hf_os_thread_number_is_free
+#define os_at_thread_exit        hf_os_at_thread_exit
+#define os_fork_page             hf_os_fork_page
+#define os_cancel_disable        hf_os_cancel_disable
+#define os_cancel_restore        hf_os_cancel_restore
 
 /* ---- the machine ------------------------------------------------------------------------- */
 
@@ -164,6 +167,9 @@ int os_close(int fd);
 /* Another descriptor of the same object with locks of its own. */
 int os_reopen(int fd, bool writable, int *out);
 
+/* Makes fd such a descriptor, if the system can. */
+void os_own_description(int fd, bool writable);
+
 /* Sets the size; what is added reads as zeros and may not be backed by memory yet. */
 int os_resize(int fd, uint64_t size);
 
@@ -198,6 +204,8 @@ int os_map(int fd, uint64_t offset, size_t length, hf_access access, void *addre
            void **base);
 /* Memory of this process alone, all zero, backed as it is touched. */
 int os_map_private(size_t length, void **base);
+/* The same in place of what is mapped at base. */
+int os_map_private_at(void *base, size_t length);
 int os_unmap(void *base, size_t length);
 /* base is a multiple of the page size. Waits for the device if `wait`. */
 int os_flush(void *base, size_t length, bool wait);
@@ -269,7 +277,8 @@ int os_process_unlock(int fd, uint64_t offset);
 
 typedef struct os_life {
     char *alias; /* the page again, and the private page behind it; NULL: none */
-    void **node;
+    void *list;  /* this thread's robust list */
+    void *node;
     bool linked;
 } os_life;
 
@@ -300,6 +309,9 @@ typedef struct os_identity {
     uint32_t process;
 } os_identity;
 void os_thread_identity(os_identity *identity);
+
+/* Is there no thread of this number, as we count? */
+bool os_thread_number_is_free(uint32_t thread);
 
 /* True only if it is certain that no such thread is there any more. */
 bool os_thread_is_gone(const os_identity *identity);

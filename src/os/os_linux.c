@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "os/os.h"
 
 #define SHM_DIRECTORY "/dev/shm"
@@ -86,7 +87,7 @@ void os_random(void *bytes, size_t length)
     }
 }
 
-bool os_boot_id(uint64_t id[2])
+static bool read_boot_id(uint64_t id[2])
 {
     char text[40] = "";
     FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
@@ -106,6 +107,28 @@ bool os_boot_id(uint64_t id[2])
         }
     }
     return digits == 32;
+}
+
+bool os_boot_id(uint64_t id[2])
+{
+    static uint64_t known[2];
+    static _Atomic uint32_t ready; /* 1: known, 2: not to be had */
+    uint32_t state = load_acquire(&ready);
+    if (state == 0) {
+        uint64_t read[2];
+        static _Atomic uint32_t writing;
+        uint32_t nobody = 0;
+        state = read_boot_id(read) ? 1 : 2;
+        if (cas_acquire(&writing, &nobody, 1)) {
+            memcpy(known, read, sizeof known);
+            store_release(&ready, state);
+        } else {
+            memcpy(id, read, sizeof read);
+            return state == 1;
+        }
+    }
+    memcpy(id, known, sizeof known);
+    return state == 1;
 }
 
 /* ---- naming and opening ------------------------------------------------------------------ */
@@ -725,4 +748,20 @@ int os_byte_locked(int fd, uint64_t offset, bool *locked)
     }
     *locked = lock.l_type != F_UNLCK;
     return 0;
+}
+
+void os_own_description(int fd, bool writable)
+{
+    int own = -1;
+    if (os_reopen(fd, writable, &own) == 0) {
+        (void)dup3(own, fd, O_CLOEXEC);
+        (void)close(own);
+    }
+}
+
+int os_map_private_at(void *base, size_t length)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    void *at = mmap(base, length, PROT_READ | PROT_WRITE, flags, -1, 0);
+    return at == MAP_FAILED ? -ENOMEM : 0;
 }

@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -27,12 +28,15 @@
 
 /* ---- the robust list --------------------------------------------------------------------- */
 
+/* Nodes of odd life words lie at odd multiples of 4. */
+typedef void *loose __attribute__((aligned(4)));
+
 /* The kernel walks no further than this (ROBUST_LIST_LIMIT). */
 #define WALK_MAX 2048
 
 /* The kernel's own names differ between header versions. */
 struct head {
-    void **first; /* the next pointer of the first node, or the head's own */
+    loose *first; /* the next pointer of the first node, or the head's own */
     long futex_offset;
     void *pending;
 };
@@ -94,21 +98,22 @@ static struct head *find_head(struct flavour *flavour)
     return flavour_of(head->futex_offset, flavour) ? head : NULL;
 }
 
-static void **untagged(void *pointer)
+static loose *untagged(void *pointer)
 {
-    return (void **)((uintptr_t)pointer & ~(uintptr_t)1); /* bit 0: a priority-inheriting mutex */
+    /* Bit 0: a priority-inheriting mutex. NOLINTNEXTLINE(performance-no-int-to-ptr) */
+    return (loose *)((uintptr_t)pointer & ~(uintptr_t)1);
 }
 
 /* The node before `node`; `&head->first` as node gives the last one. NULL: not found. */
-static void **node_before(struct head *head, void **node)
+static loose *node_before(struct head *head, loose *node)
 {
-    void **at = (void **)&head->first;
+    loose *at = (loose *)&head->first;
     for (unsigned i = 0; i < WALK_MAX; i++) {
-        void **next = untagged(*at);
+        loose *next = untagged(*at);
         if (next == node) {
             return at;
         }
-        if (next == NULL || next == (void **)&head->first) {
+        if (next == NULL || next == (loose *)&head->first) {
             return NULL;
         }
         at = next;
@@ -147,7 +152,11 @@ int os_life_open(int fd, uint64_t offset, void *page, os_life *life)
     *life = (os_life){0};
     size_t page_size = os_page_size();
     bool aligned = (uintptr_t)page % page_size == 0;
-    if (page_size != 4096 || !aligned || find_head(&flavour) == NULL) {
+    if (page_size != 4096 || !aligned) {
+        return -EOPNOTSUPP;
+    }
+    life->list = find_head(&flavour);
+    if (life->list == NULL) {
         return -EOPNOTSUPP;
     }
     return map_alias(fd, offset, page, page_size, &life->alias);
@@ -156,13 +165,13 @@ int os_life_open(int fd, uint64_t offset, void *page, os_life *life)
 void os_life_link(os_life *life, unsigned index)
 {
     struct flavour flavour;
-    struct head *head = find_head(&flavour);
-    if (life->alias == NULL || head == NULL) {
+    struct head *head = life->list;
+    if (life->alias == NULL || !flavour_of(head->futex_offset, &flavour)) {
         return;
     }
     char *word = life->alias + 4096 - 4 * OS_LIFE_WORDS + (size_t)4 * index;
-    void **node = (void **)(void *)(word - head->futex_offset);
-    void **last = node_before(head, (void **)&head->first);
+    loose *node = (loose *)(void *)(word - head->futex_offset);
+    loose *last = node_before(head, (loose *)&head->first);
     if (last == NULL) {
         return; /* an endless list, or a broken one: the backstop alone */
     }
@@ -171,7 +180,7 @@ void os_life_link(os_life *life, unsigned index)
         node[-flavour.previous] = last;
     }
     if (flavour.head_has_previous) {
-        ((void **)&head->first)[-flavour.previous] = node;
+        ((loose *)&head->first)[-flavour.previous] = node;
     }
     crash_fence(); /* whole before the kernel can find it */
     *last = node;
@@ -183,15 +192,15 @@ void os_life_link(os_life *life, unsigned index)
 void os_life_unlink(os_life *life)
 {
     struct flavour flavour;
-    struct head *head = find_head(&flavour);
-    if (!life->linked || head == NULL) {
+    struct head *head = life->list;
+    if (!life->linked || !flavour_of(head->futex_offset, &flavour)) {
         return;
     }
-    void **node = life->node;
-    void **previous = node_before(head, node);
+    loose *node = life->node;
+    loose *previous = node_before(head, node);
     if (previous != NULL) {
-        void **next = untagged(node[0]);
-        bool next_is_head = next == (void **)&head->first;
+        loose *next = untagged(node[0]);
+        bool next_is_head = next == (loose *)&head->first;
         *previous = node[0];
         if (flavour.previous != 0 && (!next_is_head || flavour.head_has_previous)) {
             next[-flavour.previous] = previous;
@@ -216,28 +225,39 @@ uint32_t os_thread_id(void)
     return (uint32_t)syscall(SYS_gettid);
 }
 
+/* Does /proc show the numbers that we go by? In a new container it may still be the old one's. */
+static bool proc_is_ours(void)
+{
+    char text[32] = "";
+    ssize_t length = readlink("/proc/self", text, sizeof text - 1);
+    return length > 0 && strtol(text, NULL, 10) == (long)getpid();
+}
+
+/* What our thread numbers count in; 0: unknown. */
 static uint64_t number_space(void)
 {
     struct stat st;
-    return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
+    bool known = proc_is_ours() && stat("/proc/self/ns/pid", &st) == 0;
+    return known ? (uint64_t)st.st_ino : 0;
 }
 
-/* Start time of a thread of this number space, in clock ticks since boot. -ENOENT: none is there.
+/* Start time of a thread of this number space, in clock ticks since boot. -ENOENT: none is shown.
  */
 static int thread_start(uint32_t process, uint32_t thread, uint64_t *start)
 {
     char path[64];
     char line[1024];
     (void)snprintf(path, sizeof path, "/proc/%u/task/%u/stat", process, thread);
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
         return errno == ENOENT ? -ENOENT : -EIO;
     }
-    char *got = fgets(line, sizeof line, file);
-    (void)fclose(file);
-    if (got == NULL) {
+    ssize_t length = read(fd, line, sizeof line - 1);
+    (void)close(fd);
+    if (length <= 0) {
         return -ENOENT; /* it ended while we looked */
     }
+    line[length] = 0;
     char *at = strrchr(line, ')'); /* the name before it may contain anything */
     for (unsigned field = 2; at != NULL && field < 22; field++) {
         at = strchr(at + 1, ' ');
@@ -253,19 +273,30 @@ void os_thread_identity(os_identity *identity)
 {
     *identity = (os_identity){
         .space = number_space(), .thread = os_thread_id(), .process = (uint32_t)getpid()};
-    if (thread_start(identity->process, identity->thread, &identity->start) != 0) {
-        *identity = (os_identity){.thread = identity->thread, .process = identity->process};
+    if (identity->space != 0 &&
+        thread_start(identity->process, identity->thread, &identity->start) != 0) {
+        identity->space = 0;
     }
+}
+
+bool os_thread_number_is_free(uint32_t thread)
+{
+    return syscall(SYS_tkill, thread, 0) != 0 && errno == ESRCH;
 }
 
 bool os_thread_is_gone(const os_identity *identity)
 {
+    uint64_t start;
     if (identity->space == 0 || identity->space != number_space()) {
         return false;
     }
-    uint64_t start;
     int error = thread_start(identity->process, identity->thread, &start);
-    return error == -ENOENT || (error == 0 && start != identity->start);
+    if (error == 0) {
+        return start != identity->start;
+    }
+    /* /proc may hide other users' processes: the kernel itself must not know it either. */
+    return error == -ENOENT && syscall(SYS_tgkill, identity->process, identity->thread, 0) != 0 &&
+           errno == ESRCH;
 }
 
 /* ---- thread exit ------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "holdfast/memory.h"
 #include "os/os.h"
+#include "region/memory_name.h"
 
 #define MEMORY_MAGIC UINT32_C(0x6d656d6f) /* "memo": a handle, and not a closed one */
 
@@ -40,7 +41,7 @@ static bool known_access(hf_access access)
     return access == HF_READ_WRITE || access == HF_READ_ONLY || access == HF_COPY_ON_WRITE;
 }
 
-static int check_name(const char *name)
+int memory_check_name(const char *name)
 {
     if (name == NULL || name[0] == 0 || name[0] == '.') {
         return -EINVAL;
@@ -143,7 +144,7 @@ int hf_shm_prepare(uint64_t size, const hf_memory_options *options, hf_memory **
 
 int hf_shm_publish(hf_memory *memory, const char *name)
 {
-    int error = check_name(name);
+    int error = memory_check_name(name);
     if (error != 0) {
         return error;
     }
@@ -160,7 +161,7 @@ int hf_shm_publish(hf_memory *memory, const char *name)
 int hf_shm_create(const char *name, uint64_t size, const hf_memory_options *options,
                   hf_memory **memory)
 {
-    int error = check_name(name);
+    int error = memory_check_name(name);
     if (error != 0) {
         return error;
     }
@@ -180,7 +181,7 @@ int hf_shm_create(const char *name, uint64_t size, const hf_memory_options *opti
 
 int hf_shm_open(const char *name, hf_access access, hf_memory **memory)
 {
-    int error = check_name(name);
+    int error = memory_check_name(name);
     if (error != 0) {
         return error;
     }
@@ -221,7 +222,7 @@ int hf_shm_open_or_create(const char *name, uint64_t size, const hf_memory_optio
 
 int hf_shm_remove(const char *name)
 {
-    int error = check_name(name);
+    int error = memory_check_name(name);
     return error != 0 ? error : os_shm_remove(name);
 }
 

@@ -121,6 +121,61 @@ TEST(a_creator_killed_at_any_moment_leaves_whole_objects_or_nothing)
     print_message("%u of 300 kills left the object\n", left);
 }
 
+/* Creates a file in one step and in two, by turns, and removes it, for ever. */
+_Noreturn static int create_and_remove_file(void *path)
+{
+    hf_memory *memory;
+    (void)umask(077);
+    for (unsigned turn = 0;; turn++) {
+        if (turn % 2 == 0) {
+            assert_ok(hf_file_create(path, OBJECT_SIZE, &with_mode, &memory));
+        } else {
+            assert_ok(hf_file_prepare(path, OBJECT_SIZE, &with_mode, &memory));
+            assert_int_equal(pwrite(hf_memory_descriptor(memory), "whole", 5, 0), 5);
+            assert_ok(hf_file_publish(memory, path));
+        }
+        hf_memory_close(memory);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
+static void expect_whole_file(const char *path)
+{
+    hf_memory *memory;
+    char bytes[5];
+    assert_ok(hf_file_open(path, HF_READ_WRITE, &memory));
+    expect_whole(memory);
+    assert_int_equal(pread(hf_memory_descriptor(memory), bytes, 5, 0), 5);
+    assert_true(memcmp(bytes, "whole", 5) == 0 || memcmp(bytes, "\0\0\0\0\0", 5) == 0);
+    hf_memory_close(memory);
+}
+
+TEST(a_file_creator_killed_at_any_moment_leaves_whole_files_or_nothing)
+{
+    const char *directory = temporary_directory();
+    char path[256];
+    unsigned left = 0;
+    private_mounts();
+    mount_small_tmpfs(directory, 4 << 20);
+    (void)snprintf(path, sizeof path, "%s/killed", directory);
+    for (int i = 0; i < 300; i++) {
+        pid_t creator = start_child(create_and_remove_file, path);
+        (void)usleep((useconds_t)random_below(3000));
+        assert_int_equal(kill_and_reap(creator), -SIGKILL);
+        unsigned entries = count_entries(directory, "");
+        assert_int_equal(entries, count_entries(directory, "killed")); /* so no temporary ones */
+        if (entries > 0) {
+            left++;
+            expect_whole_file(path);
+            assert_int_equal(unlink(path), 0);
+        }
+        struct statvfs st;
+        assert_int_equal(statvfs(directory, &st), 0);
+        assert_int_equal(st.f_bfree, st.f_blocks);
+    }
+    print_message("%u of 300 kills left the file\n", left);
+}
+
 _Noreturn static int prepare_and_wait(void *ready)
 {
     hf_memory *memory;

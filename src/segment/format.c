@@ -42,8 +42,9 @@ void format_segment(struct segment_header *header, uint64_t size, uint64_t maxim
 /* Written by this format, as far as the header says? */
 static int validate_kind(const struct segment_header *header)
 {
-    if (load_relaxed(&header->magic) != SEGMENT_MAGIC) {
-        return -EBADMSG;
+    uint64_t magic = load_relaxed(&header->magic);
+    if (magic != SEGMENT_MAGIC) {
+        return magic == __builtin_bswap64(SEGMENT_MAGIC) ? -ENOEXEC : -EBADMSG;
     }
     if (header->order != SEGMENT_ORDER) {
         return -ENOEXEC;
@@ -83,9 +84,9 @@ void declare_all_dead(struct view *view)
         uint64_t claim = load_relaxed(&slot->claim);
         if (claim_by(claim) != 0) {
             uint64_t turn = claim_turn(claim);
+            store_relaxed(&slot->claim, claim_word(n, turn, turn, CLAIM_UNRECOVERED));
             HF_LOG_STORE(&slot->life_kind, LIFE_ROBUST);
             HF_LOG_STORE(view_life(view, n), OS_LIFE_DIED);
-            HF_LOG_STORE(&slot->claim, claim_word(n, turn, turn, CLAIM_UNRECOVERED));
         }
     }
 }

@@ -12,11 +12,13 @@
 #define SEGMENT_HANDLE_MAGIC UINT32_C(0x7365676d) /* "segm" */
 
 #define participant_at hf_participant_at
+#define enter_slowly   hf_enter_slowly
 
 struct hf_segment {
     uint32_t magic;
     hf_access access;
     struct view *view;
+    const char *writable_base; /* the view's; NULL: opened read-only */
 };
 
 static inline bool is_segment(const hf_segment *segment)
@@ -24,21 +26,18 @@ static inline bool is_segment(const hf_segment *segment)
     return segment != NULL && segment->magic == SEGMENT_HANDLE_MAGIC;
 }
 
+/* enter, for whom this is not the segment that its thread used last. */
+int enter_slowly(hf_segment *segment, struct participant **participant);
+
 /* This thread's participant in the segment, with a call begun: end it with call_end. */
 static inline int enter(hf_segment *segment, struct participant **participant)
 {
     if (unlikely(!is_segment(segment))) {
         return -EINVAL;
     }
-    struct participant *p = participant_recent(segment->view->base);
-    if (unlikely(segment->access == HF_READ_ONLY)) {
-        return -EACCES;
-    }
+    struct participant *p = participant_recent(segment->writable_base);
     if (unlikely(p == NULL)) {
-        int error = participant_of(segment->view, &p);
-        if (error != 0) {
-            return error;
-        }
+        return enter_slowly(segment, participant);
     }
     *participant = p;
     return call_begin(p);

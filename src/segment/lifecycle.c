@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "os/os.h"
+#include "region/memory_name.h"
 #include "segment/format.h"
 #include "segment/handle.h"
 #include "segment/pages.h"
@@ -24,7 +25,10 @@ static int make_handle(struct view *view, hf_access access, hf_segment **segment
         view_drop(view);
         return -ENOMEM;
     }
-    *made = (hf_segment){SEGMENT_HANDLE_MAGIC, access, view};
+    *made = (hf_segment){.magic = SEGMENT_HANDLE_MAGIC,
+                         .access = access,
+                         .view = view,
+                         .writable_base = access == HF_READ_ONLY ? NULL : view->base};
     view->handles++;
     *segment = made;
     return 0;
@@ -36,13 +40,15 @@ void hf_segment_close(hf_segment *segment)
         return;
     }
     struct view *view = segment->view;
-    process_lock();
+    if (process_lock() != 0) {
+        return; /* from a signal handler, in the middle of opening or closing */
+    }
     bool last = view->handles == 1;
     process_unlock();
     if (last) {
-        participant_leave_view(view); /* while the handle still keeps the view */
+        (void)participant_leave_view(view); /* while the handle still keeps the view */
     }
-    process_lock();
+    (void)process_lock();
     segment->magic = 0;
     view->handles--;
     view_drop(view);
@@ -59,7 +65,11 @@ static int take_share(int fd, uint64_t mine, uint64_t excluded)
     if (os_byte_lock_shared(fd, mine) == -EBUSY) {
         return -EBUSY;
     }
-    return os_byte_locked(fd, excluded, &locked) == 0 && locked ? -EBUSY : 0;
+    if (os_byte_locked(fd, excluded, &locked) == 0 && locked) {
+        (void)os_byte_unlock(fd, mine);
+        return -EBUSY;
+    }
+    return 0;
 }
 
 static bool of_this_boot(const struct segment_header *header)
@@ -127,9 +137,10 @@ static int read_header(hf_memory *memory, struct segment_header *header)
     return error;
 }
 
-static void set_geometry(struct view *view)
+/* `maximum`: the segment's, checked; the header could be overwritten meanwhile. */
+static void set_geometry(struct view *view, uint64_t maximum)
 {
-    struct geometry geometry = geometry_of(header_of(view)->maximum);
+    struct geometry geometry = geometry_of(maximum);
     view->first_page = geometry.first_page;
     view->used_map = (shared_u64 *)(void *)(view->base + geometry.used_map);
     view->backed_map = (shared_u64 *)(void *)(view->base + geometry.backed_map);
@@ -177,7 +188,7 @@ static int map_object(hf_memory *memory, const struct segment_header *header, hf
         (void)os_unmap(base, (size_t)length);
         return error;
     }
-    set_geometry(made);
+    set_geometry(made, header->maximum);
     *view = made;
     return 0;
 }
@@ -199,6 +210,9 @@ static int open_memory(hf_memory *memory, hf_access access, hf_segment **segment
     if (error != 0) {
         return error;
     }
+    if (view_owns(memory)) {
+        return -EINVAL;
+    }
     struct view *view = view_find(info.device, info.inode, access);
     if (view != NULL) {
         error = make_handle(view, access, segment);
@@ -207,6 +221,11 @@ static int open_memory(hf_memory *memory, hf_access access, hf_segment **segment
         }
         return error;
     }
+    if (view_excludes(info.device, info.inode, access)) {
+        return -EBUSY;
+    }
+    /* What came over a socket shares its sender's locks. */
+    os_own_description(hf_memory_descriptor(memory), hf_memory_access(memory) == HF_READ_WRITE);
     error = read_header(memory, &header);
     if (error == 0) {
         error = map_object(memory, &header, access, &view);
@@ -235,9 +254,11 @@ int hf_segment_open_memory(hf_memory *memory, hf_access access, hf_segment **seg
     if (access == HF_READ_WRITE && hf_memory_access(memory) != HF_READ_WRITE) {
         return -EACCES;
     }
-    process_lock();
-    int error = open_memory(memory, access, segment);
-    process_unlock();
+    int error = process_lock();
+    if (error == 0) {
+        error = open_memory(memory, access, segment);
+        process_unlock();
+    }
     return error;
 }
 
@@ -268,6 +289,12 @@ static struct place file_place(const char *path)
     return (struct place){path, os_file_info, hf_file_open, hf_file_prepare, hf_file_publish};
 }
 
+/* Names are checked before they are looked up; any path is a path. */
+static int check_place(const struct place *place)
+{
+    return place->info == os_shm_info ? memory_check_name(place->name) : 0;
+}
+
 /* Looks before it opens: a second descriptor of a file, once closed, drops the process's byte
  * locks. */
 static int open_place_locked(const struct place *place, hf_access access, hf_segment **segment)
@@ -278,6 +305,9 @@ static int open_place_locked(const struct place *place, hf_access access, hf_seg
         struct view *view = view_find(info.device, info.inode, access);
         if (view != NULL) {
             return make_handle(view, access, segment);
+        }
+        if (view_excludes(info.device, info.inode, access)) {
+            return -EBUSY;
         }
     }
     int error = place->open(place->name, access, &memory);
@@ -296,9 +326,15 @@ static int open_place(const struct place *place, hf_access access, hf_segment **
     if (place->name == NULL || segment == NULL || !known_access(access)) {
         return -EINVAL;
     }
-    process_lock();
-    int error = open_place_locked(place, access, segment);
-    process_unlock();
+    int error = check_place(place);
+    if (error != 0) {
+        return error;
+    }
+    error = process_lock();
+    if (error == 0) {
+        error = open_place_locked(place, access, segment);
+        process_unlock();
+    }
     return error;
 }
 
@@ -375,8 +411,12 @@ static int create_in(hf_memory *memory, const struct place *place, uint64_t size
                      hf_segment **segment)
 {
     struct view *view;
-    process_lock();
-    int error = make_object(memory, size, maximum, &view);
+    int error = process_lock();
+    if (error != 0) {
+        hf_memory_close(memory);
+        return error;
+    }
+    error = make_object(memory, size, maximum, &view);
     if (error == 0 && place != NULL) {
         error = place->publish(memory, place->name);
         if (error != 0) {
@@ -392,6 +432,17 @@ static int create_in(hf_memory *memory, const struct place *place, uint64_t size
     return error;
 }
 
+static hf_memory_options memory_options(const hf_segment_options *options)
+{
+    hf_memory_options wanted = {.sparse = true}; /* reserve_parts is more exact */
+    if (options != NULL) {
+        wanted.mode = options->mode;
+        wanted.group = options->group;
+        wanted.set_group = options->set_group;
+    }
+    return wanted;
+}
+
 static int create_place(const struct place *place, uint64_t size, const hf_segment_options *options,
                         hf_segment **segment)
 {
@@ -402,18 +453,16 @@ static int create_place(const struct place *place, uint64_t size, const hf_segme
         return -EINVAL;
     }
     int error = check_sizes(&size, options, &maximum);
+    if (error == 0) {
+        error = check_place(place);
+    }
     if (error == 0 && place->info == os_file_info && place->info(place->name, &info) == 0) {
         error = -EEXIST; /* before anything is reserved */
     }
     if (error != 0) {
         return error;
     }
-    hf_memory_options wanted = {.sparse = true};
-    if (options != NULL) {
-        wanted.mode = options->mode;
-        wanted.group = options->group;
-        wanted.set_group = options->set_group;
-    }
+    hf_memory_options wanted = memory_options(options);
     error = place->prepare(place->name, size, &wanted, &memory);
     return error != 0 ? error : create_in(memory, place, size, maximum, segment);
 }
@@ -442,6 +491,24 @@ static int open_or_create(const struct place *place, uint64_t size,
         *created = made;
     }
     return error;
+}
+
+int hf_segment_prepare(uint64_t size, const hf_segment_options *options, hf_segment **segment)
+{
+    uint64_t maximum;
+    hf_memory *memory;
+    int error = segment == NULL ? -EINVAL : check_sizes(&size, options, &maximum);
+    if (error == 0) {
+        hf_memory_options wanted = memory_options(options);
+        error = hf_shm_prepare(size, &wanted, &memory);
+    }
+    return error != 0 ? error : create_in(memory, NULL, size, maximum, segment);
+}
+
+int hf_segment_publish(hf_segment *segment, const char *name)
+{
+    bool good = is_segment(segment) && segment->view->memory != NULL;
+    return good ? hf_shm_publish(segment->view->memory, name) : -EINVAL;
 }
 
 int hf_segment_create(const char *name, uint64_t size, const hf_segment_options *options,
@@ -510,11 +577,17 @@ static int create_at(void *base, uint64_t size, uint64_t maximum, view_kind kind
                      hf_segment **segment)
 {
     struct view *view;
-    process_lock();
-    int error = view_make(base, maximum, kind, HF_READ_WRITE, NULL, owns_mapping, &view);
+    int error = process_lock();
+    if (error != 0) {
+        if (owns_mapping) {
+            (void)os_unmap(base, (size_t)maximum);
+        }
+        return error;
+    }
+    error = view_make(base, maximum, kind, HF_READ_WRITE, NULL, owns_mapping, &view);
     if (error == 0) {
         format_segment(base, size, maximum);
-        set_geometry(view);
+        set_geometry(view, maximum);
         pages_mark(view);
         publish_magic(view);
         error = make_handle(view, HF_READ_WRITE, segment);
@@ -540,7 +613,7 @@ int hf_segment_create_private(uint64_t size, const hf_segment_options *options,
 static int check_buffer(const void *buffer, size_t size, hf_segment **segment)
 {
     bool good = buffer != NULL && segment != NULL && (uintptr_t)buffer % 64 == 0 &&
-                size >= SEGMENT_SIZE_MIN && size <= SEGMENT_SIZE_MAX;
+                size >= SEGMENT_SIZE_MIN && (uint64_t)size <= SEGMENT_SIZE_MAX;
     return good ? 0 : -EINVAL;
 }
 
@@ -566,15 +639,20 @@ int hf_segment_attach(void *buffer, size_t size, hf_segment **segment)
     if (error == 0) {
         error = copy_header(buffer, size, &header);
     }
+    if (error == 0 && header.maximum > size) {
+        error = -ENODATA;
+    }
+    if (error == 0) {
+        error = process_lock();
+    }
     if (error != 0) {
         return error;
     }
-    process_lock();
     view = view_at(buffer);
     if (view == NULL || view->base != (char *)buffer) {
         error = view_make(buffer, header.maximum, VIEW_BUFFER, HF_READ_WRITE, NULL, false, &view);
         if (error == 0) {
-            set_geometry(view);
+            set_geometry(view, header.maximum);
         }
     }
     if (error == 0) {

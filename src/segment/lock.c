@@ -4,10 +4,14 @@
  *
  * A sleeper sleeps on two words at once: the lock's word, and the life word of its owner, which the
  * kernel changes when that one dies. The sides of the wait, numbered:
- *     sleeper   (1) word |= WAITERS    (2) life |= OS_LIFE_WAITERS    (3) sleeps if both are still
- * so unlocker  (4) word without owner, WAITERS kept   (5) wakes one, if WAITERS kernel    (6) life
- * = OS_LIFE_DIED   (7) wakes one, if OS_LIFE_WAITERS The kernel compares both words under its own
- * lock at (3), so no change slips in between.
+ *     sleeper   (1) word |= WAITERS
+ *               (2) life |= OS_LIFE_WAITERS
+ *               (3) sleeps if both are still so
+ *     unlocker  (4) word without owner, WAITERS kept
+ *               (5) wakes one, if WAITERS
+ *     kernel    (6) life = OS_LIFE_DIED
+ *               (7) wakes one, if OS_LIFE_WAITERS
+ * The kernel compares both words under its own lock at (3), so no change slips in between.
  *
  * Of those asleep on a dead owner's life the kernel wakes one only: recovery wakes the others first
  * of all. Where the kernel cannot wait on two words, and for what it fails to tell, every sleep is
@@ -19,8 +23,13 @@
 #include "segment/lock.h"
 #include "segment/recovery.h"
 
-/* The longest sleep. After a whole one the system is asked whether the owner lives. */
-#define SLICE_NS (INT64_C(50) * 1000 * 1000)
+/* The longest sleep; the longest beside an owner whose death wakes nobody. */
+#define SLICE_NS        (INT64_C(90) * 1000 * 1000)
+#define SLICE_UNTOLD_NS (INT64_C(45) * 1000 * 1000)
+
+/* After a sleep that was not woken, and after trying, the system is asked whether the owner lives:
+   not more often than this. */
+#define ASK_NS (UINT64_C(10) * 1000 * 1000)
 
 /* Spins, about 10-40 ns each. The limit doubles when spinning helped, halves when it did not. */
 #define SPIN_MIN 16u
@@ -32,15 +41,12 @@
 /* An owner may leave, and another come, while one looks: but not so often in a row. */
 #define OWNERLESS_MAX 64u
 
-/* A hostile list may be endless; nobody holds as many locks as this. */
-#define HELD_MAX 1000000u
-
 /* ---- the list of held locks -------------------------------------------------------------- */
 
 bool lock_is_held(struct view *view, const struct slot *slot, uint64_t offset)
 {
     uint64_t at = load_relaxed(&slot->held);
-    for (unsigned i = 0; i < HELD_MAX && at != 0 && at != offset; i++) {
+    for (unsigned i = 0; i < LOCKS_HELD_MAX && at != 0 && at != offset; i++) {
         struct lock *held = view_lock_at(view, at);
         at = held == NULL ? 0 : load_relaxed(&held->next) & LOCK_NEXT_OFFSET;
     }
@@ -55,7 +61,7 @@ void lock_unlink(struct view *view, struct slot *slot, struct lock *lock, uint64
         HF_LOG_STORE(&slot->held, rest);
         return;
     }
-    for (unsigned i = 0; i < HELD_MAX && at != 0; i++) {
+    for (unsigned i = 0; i < LOCKS_HELD_MAX && at != 0; i++) {
         struct lock *held = view_lock_at(view, at);
         if (held == NULL) {
             return;
@@ -71,23 +77,34 @@ void lock_unlink(struct view *view, struct slot *slot, struct lock *lock, uint64
 
 /* ---- freeing ----------------------------------------------------------------------------- */
 
-void lock_clear_owner(struct lock *lock, bool died, bool by_owner)
+/* The word of a lock that is free, from what it was. */
+static uint32_t freed_word(uint32_t word, lock_verdict verdict)
+{
+    uint32_t freed = word & (LOCK_WAITERS | LOCK_OWNER_DIED | LOCK_GIVEN_UP);
+    switch (verdict) {
+    case LOCK_UNLOCKED:
+        return (word & LOCK_OWNER_DIED) != 0 ? freed | LOCK_GIVEN_UP : freed;
+    case LOCK_SUSPECT:
+        return freed | LOCK_OWNER_DIED;
+    case LOCK_GOOD:
+        return freed & ~LOCK_OWNER_DIED;
+    default:
+        return freed;
+    }
+}
+
+void lock_clear_owner(struct lock *lock, lock_verdict verdict)
 {
     uint32_t word = load_relaxed(&lock->word);
     uint32_t freed;
     do {
-        freed = word & (LOCK_WAITERS | LOCK_OWNER_DIED | LOCK_GIVEN_UP);
-        if (died) {
-            freed |= LOCK_OWNER_DIED;
-        } else if (by_owner && (word & LOCK_OWNER_DIED) != 0) {
-            freed |= LOCK_GIVEN_UP;
-        }
+        freed = freed_word(word, verdict);
     } while (!cas_release(&lock->word, &word, freed)); /* partner: lock_take */
     if ((freed & LOCK_WAITERS) == 0) {
         return;
     }
-    if (died || (freed & LOCK_GIVEN_UP) != 0) {
-        (void)os_wake(&lock->word, INT_MAX);
+    if ((freed & LOCK_GIVEN_UP) != 0) {
+        (void)os_wake(&lock->word, INT_MAX); /* for all of them it is over */
     } else if (os_wake(&lock->word, 1) == 0) {
         /* Nobody was asleep. Who falls asleep from now on has seen an owner: the word has changed.
          */
@@ -95,12 +112,13 @@ void lock_clear_owner(struct lock *lock, bool died, bool by_owner)
     }
 }
 
-int lock_free_slowly(struct participant *p, struct lock *lock, uint64_t offset)
+void lock_free_as(struct participant *p, struct lock *lock, uint64_t offset, lock_verdict verdict)
 {
+    HF_LOG_STORE(&p->slot->intent,
+                 offset | INTENT_FREEING | (uint64_t)verdict << INTENT_VERDICT_SHIFT);
     lock_unlink(p->view, p->slot, lock, offset);
-    lock_clear_owner(lock, false, true);
+    lock_clear_owner(lock, verdict);
     HF_LOG_STORE(&p->slot->intent, 0);
-    return 0;
 }
 
 /* ---- taking ------------------------------------------------------------------------------ */
@@ -140,29 +158,15 @@ static bool spin(struct participant *p, struct lock *lock)
     return false;
 }
 
-/* Sleeps while the word is `word` and its owner lives, at most ns. -ETIMEDOUT: so long it has been.
- */
-static int sleep_on(struct lock *lock, uint32_t word, const struct holder *owner, int64_t ns)
+/* Is it time to ask the system after owners? Who only ever tries must hear of a death, too. */
+static bool time_to_ask(struct participant *p)
 {
-    static _Atomic uint32_t cannot_wait_on_two;
-    uint32_t life = owner->value | OS_LIFE_WAITERS;
-    bool both = owner->life != NULL && (owner->value & OS_LIFE_ID) != 0 &&
-                load_relaxed(&cannot_wait_on_two) == 0;
-    if (both && life != owner->value) {
-        uint32_t expected = owner->value;
-        both = cas_relaxed(owner->life, &expected, life);
-        if (!both) {
-            return 0; /* it changed: look again */
-        }
+    uint64_t now = os_now_ns();
+    if (now - p->asked_ns < ASK_NS) {
+        return false;
     }
-    if (both) {
-        int error = os_wait_two(&lock->word, word, owner->life, life, ns);
-        if (error != -EOPNOTSUPP) {
-            return error;
-        }
-        store_relaxed(&cannot_wait_on_two, 1);
-    }
-    return os_wait(&lock->word, word, ns);
+    p->asked_ns = now;
+    return true;
 }
 
 /* The owner seen in the word: sleeps until there is something to look at. False: there is no such
@@ -173,15 +177,18 @@ static bool wait_for_owner(struct participant *p, struct lock *lock, uint32_t wo
     uint32_t owner = word & LOCK_OWNER;
     presence there = presence_of(p->view, owner, false, &holder);
     if (there == PRESENCE_ALIVE && ns > 0) {
+        int64_t slice = holder.life != NULL ? SLICE_NS : SLICE_UNTOLD_NS;
         if ((word & LOCK_WAITERS) == 0) {
             if (!cas_relaxed(&lock->word, &word, word | LOCK_WAITERS)) {
                 return true;
             }
             word |= LOCK_WAITERS;
         }
-        if (sleep_on(lock, word, &holder, ns) != -ETIMEDOUT) {
+        if (sleep_beside(&lock->word, word, &holder, ns < slice ? ns : slice) != -ETIMEDOUT) {
             return true;
         }
+    }
+    if (there == PRESENCE_ALIVE && time_to_ask(p)) {
         there = presence_of(p->view, owner, true, &holder);
     }
     if (there == PRESENCE_DEAD) {
@@ -224,11 +231,12 @@ static int wait_for_lock(struct participant *p, struct lock *lock, int64_t timeo
             continue;
         }
         int64_t ns = timeout_ns == 0 ? 0 : time_left(start, timeout_ns);
-        last = ns == 0; /* one look at the owner, and one more try, are always due */
-        if (!wait_for_owner(p, lock, word, ns) && ++ownerless == OWNERLESS_MAX) {
+        bool owned = wait_for_owner(p, lock, word, ns);
+        if (!owned && ++ownerless == OWNERLESS_MAX) {
             return -EBADMSG; /* a lock is freed before its owner's slot is: nobody can have it */
         }
-        flags = LOCK_WAITERS; /* others may have fallen asleep beside us */
+        last = owned && ns == 0; /* one look at the owner, and one more try, are always due */
+        flags = LOCK_WAITERS;    /* others may have fallen asleep beside us */
         spins = timeout_ns == 0 ? SPIN_ROUNDS : 0;
     }
 }
@@ -241,7 +249,8 @@ static int take_back(struct lock *lock)
         return -EDEADLK;
     }
     HF_LOG_STORE(&lock->next, next & ~LOCK_UNLOCK_LATER);
-    return 0;
+    bool suspect = (load_relaxed(&lock->word) & LOCK_OWNER_DIED) != 0 && (next & LOCK_MENDED) == 0;
+    return suspect ? -EOWNERDEAD : 0;
 }
 
 int lock_take_slowly(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns)

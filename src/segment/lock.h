@@ -3,12 +3,18 @@
  * The lock core: what every lock of a segment is made of (lock_layout.h). The uncontended paths are
  * here, inline; waiting, waking and dead owners are in lock.c.
  *
- * Crash order of taking:  (1) intent = lock   (2) word = me, by compare-and-swap
- *                         (3) lock.next = held  (4) held = lock   (5) intent = 0
- * Crash order of freeing: (6) intent = lock, freeing   (7) held = lock.next (or the list without
- * it) (8) word without me   (9) wake one   (10) intent = 0 A lock is ours exactly while its word
- * says so. Between (2) and (4) only the intent leads recovery to it; from (4) to (7) the list of
- * held locks does. After (8) its `next` may be the next owner's.
+ *     taking    (1) intent = lock
+ *               (2) word = me, by compare-and-swap
+ *               (3) lock.next = held
+ *               (4) held = lock
+ *     freeing   (5) intent = lock, freeing
+ *               (6) held = lock.next, or the list without it
+ *               (7) word without me
+ *               (8) wake one
+ *               (9) intent = 0
+ * A lock is ours exactly while its word says so. Between (2) and (4) only the intent leads recovery
+ * to it; from (4) to (6) the list of held locks does, and what stands in the intent says nothing
+ * new. After (7) its `next` may be the next owner's.
  *
  * Lock order: a participant's own call takes pages_lock last, and lets go of it before it returns.
  */
@@ -20,33 +26,42 @@
 #include "segment/participant.h"
 
 #define lock_take_slowly hf_lock_take_slowly
-#define lock_free_slowly hf_lock_free_slowly
-#define lock_free_later  hf_lock_free_later
+#define lock_free_as     hf_lock_free_as
 #define lock_unlink      hf_lock_unlink
 #define lock_is_held     hf_lock_is_held
 #define lock_clear_owner hf_lock_clear_owner
 
-/* Everything but the free lock that nobody wants. Called with the intent set; clears it. */
+/* A hostile list may be endless; nobody holds as many locks as this. */
+#define LOCKS_HELD_MAX 1000000u
+
+/* Everything but the free lock that nobody wants. The first is called with the intent set. */
 int lock_take_slowly(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns);
-int lock_free_slowly(struct participant *p, struct lock *lock, uint64_t offset);
+void lock_free_as(struct participant *p, struct lock *lock, uint64_t offset, lock_verdict verdict);
 
 /* Takes the lock out of the slot's list of held ones, if it is there. Of a lock that the slot owns.
  */
 void lock_unlink(struct view *view, struct slot *slot, struct lock *lock, uint64_t offset);
 
+/* The verdict on a lock, by its `next`, that was unlocked inside a transaction that has ended. */
+static inline lock_verdict lock_verdict_at_end(uint64_t next, bool committed)
+{
+    if ((next & LOCK_MENDED) == 0) {
+        return LOCK_UNLOCKED;
+    }
+    return committed ? LOCK_GOOD : LOCK_AS_IT_IS; /* what mended the data has been undone */
+}
+
 /* Is the lock in the slot's list? */
 bool lock_is_held(struct view *view, const struct slot *slot, uint64_t offset);
 
-/* Steps (8) and (9). `died`: the next owner is told so; otherwise the word keeps what it says of
-   the data, and data left inconsistent by an owner that unlocks is given up. */
-void lock_clear_owner(struct lock *lock, bool died, bool by_owner);
+/* Steps (7) and (8). */
+void lock_clear_owner(struct lock *lock, lock_verdict verdict);
 
-/* Steps (3) to (5). */
+/* Steps (3) and (4). */
 static inline void lock_link(struct slot *slot, struct lock *lock, uint64_t offset)
 {
     HF_LOG_STORE(&lock->next, load_relaxed(&slot->held));
     HF_LOG_STORE(&slot->held, offset);
-    HF_LOG_STORE(&slot->intent, 0);
 }
 
 /*
@@ -68,20 +83,20 @@ static inline int lock_take(struct participant *p, struct lock *lock, uint64_t o
 }
 
 /* Frees the lock, which is ours. */
-static inline int lock_free(struct participant *p, struct lock *lock, uint64_t offset)
+static inline void lock_free(struct participant *p, struct lock *lock, uint64_t offset)
 {
     struct slot *slot = p->slot;
     uint32_t word = p->number;
     HF_LOG_STORE(&slot->intent, offset | INTENT_FREEING);
     if (unlikely(load_relaxed(&slot->held) != offset)) {
-        return lock_free_slowly(p, lock, offset);
+        lock_free_as(p, lock, offset, LOCK_UNLOCKED);
+        return;
     }
     HF_LOG_STORE(&slot->held, load_relaxed(&lock->next) & LOCK_NEXT_OFFSET);
     if (unlikely(!cas_release(&lock->word, &word, 0))) { /* partner: lock_take */
-        return lock_free_slowly(p, lock, offset);
+        lock_clear_owner(lock, LOCK_UNLOCKED);
     }
     HF_LOG_STORE(&slot->intent, 0);
-    return 0;
 }
 
 #endif

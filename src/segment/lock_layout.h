@@ -32,6 +32,7 @@ enum {
 
 #define LOCK_NEXT_OFFSET  (~UINT64_C(7))
 #define LOCK_UNLOCK_LATER UINT64_C(1) /* unlocked inside a transaction: freed at its end */
+#define LOCK_MENDED       UINT64_C(2) /* made consistent inside one: good if it commits */
 
 struct lock {
     shared_u32 word;

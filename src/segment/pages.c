@@ -6,11 +6,16 @@
  *     backed   set after memory was reserved, cleared before it is given back: a death in between
  *              costs a reservation, never a fault
  *
- * Crash order of an allocation:  (1) record (first, count, link), kind last   (2) used bits   (3)
- * link (4) record cleared. Undone by recovery unless (3) has happened. Crash order of a free: (5)
- * record   (6) link = 0   (7) used bits   (8) record cleared. Finished by recovery once (5) has
- * happened. The lock is held from before the record to after it, by the dead too: nobody else has
- * touched the run, so both can be done again blindly.
+ *     allocating   (1) record (first, count, link), its kind last
+ *                  (2) used bits
+ *                  (3) link names the run
+ *                  (4) record cleared       undone by recovery unless (3) has happened
+ *     freeing      (5) record
+ *                  (6) link = 0
+ *                  (7) used bits
+ *                  (8) record cleared       finished by recovery once (5) has happened
+ * The lock is held from before the record to after it, by the dead too: nobody else has touched the
+ * run, so both can be done again blindly.
  */
 #include <errno.h>
 #include <string.h>
@@ -25,12 +30,18 @@ static const uint64_t lock_offset = offsetof(struct segment_header, pages_lock);
 
 static int take_lock(struct participant *p, int64_t timeout_ns)
 {
-    return lock_take(p, &header_of(p->view)->pages_lock, lock_offset, timeout_ns);
+    struct lock *lock = &header_of(p->view)->pages_lock;
+    int error = lock_take(p, lock, lock_offset, timeout_ns);
+    if (error == -EOWNERDEAD) { /* recovery never says so of this lock */
+        (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
+        return 0;
+    }
+    return error == -ENOTRECOVERABLE ? -EBADMSG : error;
 }
 
 static void free_lock(struct participant *p)
 {
-    (void)lock_free(p, &header_of(p->view)->pages_lock, lock_offset);
+    lock_free(p, &header_of(p->view)->pages_lock, lock_offset);
 }
 
 /* ---- the maps ---------------------------------------------------------------------------- */
@@ -137,6 +148,14 @@ static int back(struct view *view, uint64_t first, uint64_t count)
             return error;
         }
     }
+    /* A write to a hole of a private mapping asks the object for a page: it may have none. */
+    bool copy = view->fd >= 0 && view->kind == VIEW_PRIVATE;
+    for (uint64_t page = first; copy && page < first + count; page++) {
+        char *at = view->base + page * SEGMENT_PAGE;
+        if (!all_set(map, page, 1) && os_map_private_at(at, SEGMENT_PAGE) != 0) {
+            return -ENOMEM;
+        }
+    }
     crash_fence();
     set_bits(map, first, count);
     return 0;
@@ -156,6 +175,24 @@ static int back_maps(struct view *view, uint64_t end)
     return error != 0 ? error : os_reserve(view->fd, backed, bytes);
 }
 
+/* Backs the object up to `size`, and makes it as large. A grower that died may have made it larger.
+ */
+static int extend_object(int fd, uint64_t old, uint64_t size)
+{
+    os_info info;
+    int error = os_info_get(fd, &info);
+    if (error == 0) {
+        error = os_reserve(fd, old, size - old);
+    }
+    if (error == 0 && info.size < size) {
+        error = os_resize(fd, size);
+    }
+    if (error != 0) {
+        (void)os_punch(fd, old, size - old); /* gives back what was reserved in vain */
+    }
+    return error;
+}
+
 /* With the lock. Reserved first, then the object's size, then the header's: one store. */
 static int grow_locked(struct view *view, uint64_t size)
 {
@@ -173,13 +210,7 @@ static int grow_locked(struct view *view, uint64_t size)
     }
     int error = back_maps(view, size / SEGMENT_PAGE);
     if (error == 0 && view->kind == VIEW_OBJECT) {
-        error = os_reserve(view->fd, old, size - old);
-        if (error == 0) {
-            error = os_resize(view->fd, size);
-        }
-        if (error != 0) {
-            (void)os_resize(view->fd, old); /* gives back what was reserved beyond the end */
-        }
+        error = extend_object(view->fd, old, size);
     }
     if (error != 0) {
         return error;
@@ -205,6 +236,12 @@ int pages_grow(struct participant *p, uint64_t size)
 static int grow_for(struct view *view, uint64_t count)
 {
     uint64_t size = load_relaxed(&header_of(view)->size);
+    uint64_t page = page_end(view);
+    /* What is free at the end is the run's beginning. */
+    while (count > 1 && page > view->first_page && !all_set(view->used_map, page - 1, 1)) {
+        page--;
+        count--;
+    }
     if (count > (view->maximum - size) / SEGMENT_PAGE) {
         return -ENOMEM;
     }

@@ -2,10 +2,16 @@
 /*
  * Taking a slot, giving it back, and seeing whether another's owner lives.
  *
- * Order of a claim:   (1) lock the slot's byte   (2) claim word, CLAIMING   (3) life word 0, link
- * it (4) who we are             (5) life word = thread id  (6) claim word, plain Order of a
- * release: (7) life word 0            (8) unlink                 (9) claim word 0 (10) unlock the
- * byte
+ *     claiming    (1) lock the slot's byte
+ *                 (2) claim word, CLAIMING
+ *                 (3) life word 0, link it
+ *                 (4) who we are
+ *                 (5) life word = thread id
+ *                 (6) claim word, plain
+ *     releasing   (7) life word 0
+ *                 (8) unlink
+ *                 (9) claim word 0
+ *                (10) unlock the byte
  *
  * Nobody links a life word that is not claimed: the kernel marks what is linked by thread number,
  * and two containers both have a thread 1. From (2) to (5), and from (7) to (9), the byte lock
@@ -24,7 +30,7 @@ _Thread_local struct thread thread_here;
 
 /* ---- others ------------------------------------------------------------------------------ */
 
-/* Has the process of that slot let go of its byte? Without a file: is its thread gone? */
+/* Has the process of that slot let go of its byte? */
 static bool byte_is_lost(struct view *view, uint32_t number)
 {
     bool locked = true;
@@ -40,6 +46,34 @@ static bool thread_is_gone(const struct slot *slot)
     return os_thread_is_gone(&identity);
 }
 
+/* Of a participant whose life word says nothing: one that is coming or going. */
+static bool process_is_gone(struct view *view, uint32_t number, const struct slot *slot)
+{
+    return view->fd >= 0 ? byte_is_lost(view, number) : thread_is_gone(slot);
+}
+
+/* Who claims a slot: see slot_layout.h. */
+static uint64_t claimant_bits(const os_identity *identity)
+{
+    uint64_t thread = identity->thread;
+    uint64_t space = identity->space;
+    uint64_t hash = (space ^ space >> 8 ^ space >> 16) & 0xff;
+    return (thread & CLAIM_TURN_MASK) << CLAIM_BY_BITS | (thread >> 20 & 3) << 54 | hash << 56;
+}
+
+/* Where there is no file to lock a byte of, a claim names the thread that makes it. */
+static bool claimant_is_gone(struct view *view, uint32_t number, uint64_t claim)
+{
+    if (view->fd >= 0) {
+        return byte_is_lost(view, number);
+    }
+    os_identity claimant;
+    os_thread_identity(&claimant); /* what we count in, and then the thread that it says */
+    claimant.thread = (uint32_t)(claim_by_turn(claim) | (claim >> 54 & 3) << 20);
+    bool known = claimant.space != 0 && claimant_bits(&claimant) >> 54 == claim >> 54;
+    return known && os_thread_number_is_free(claimant.thread);
+}
+
 /* Of a slot that is claimed by its own participant. */
 static presence presence_of_owner(struct view *view, uint32_t number, uint64_t claim, bool deep,
                                   struct holder *holder)
@@ -47,7 +81,7 @@ static presence presence_of_owner(struct view *view, uint32_t number, uint64_t c
     struct slot *slot = view_slot(view, number);
     shared_u32 *life = view_life(view, number);
     if ((claim & CLAIM_CLAIMING) != 0) {
-        return deep && byte_is_lost(view, number) ? PRESENCE_DEAD : PRESENCE_ALIVE;
+        return deep && claimant_is_gone(view, number, claim) ? PRESENCE_DEAD : PRESENCE_ALIVE;
     }
     uint64_t kind = load_relaxed(&slot->life_kind);
     if (kind == LIFE_ROBUST) {
@@ -58,7 +92,7 @@ static presence presence_of_owner(struct view *view, uint32_t number, uint64_t c
         holder->life = life;
         holder->value = value;
         if ((value & OS_LIFE_ID) == 0) { /* on its way out */
-            return deep && byte_is_lost(view, number) ? PRESENCE_DEAD : PRESENCE_ALIVE;
+            return deep && process_is_gone(view, number, slot) ? PRESENCE_DEAD : PRESENCE_ALIVE;
         }
         /* What the list misses: exec from a thread that is not the first, the OOM reaper. A lost
            byte alone is no death: the application may have closed a descriptor of the file. */
@@ -93,6 +127,40 @@ presence presence_of(struct view *view, uint32_t number, bool deep, struct holde
         return PRESENCE_DEAD;
     }
     return presence_of_owner(view, by, theirs, deep, h);
+}
+
+presence presence_of_turn(struct view *view, uint32_t number, uint32_t turn, bool deep,
+                          struct holder *holder)
+{
+    presence there = presence_of(view, number, deep, holder);
+    struct slot *slot = view_slot(view, number);
+    uint64_t claim = slot == NULL ? 0 : load_acquire(&slot->claim);
+    if (claim_by(claim) == 0 || claim_turn(claim) != turn) {
+        return PRESENCE_NONE;
+    }
+    return claim_by(claim) == number ? there : PRESENCE_DEAD; /* whoever recovers it */
+}
+
+int sleep_beside(shared_u32 *word, uint32_t expected, const struct holder *other, int64_t ns)
+{
+    static _Atomic uint32_t cannot_wait_on_two;
+    uint32_t life = other->value | OS_LIFE_WAITERS;
+    bool both = other->life != NULL && (other->value & OS_LIFE_ID) != 0 &&
+                load_relaxed(&cannot_wait_on_two) == 0;
+    if (both && life != other->value) {
+        uint32_t seen = other->value;
+        if (!cas_relaxed(other->life, &seen, life)) {
+            return 0; /* it changed: look again */
+        }
+    }
+    if (both) {
+        int error = os_wait_two(word, expected, other->life, life, ns);
+        if (error != -EOPNOTSUPP) {
+            return error;
+        }
+        store_relaxed(&cannot_wait_on_two, 1);
+    }
+    return os_wait(word, expected, ns);
 }
 
 /* ---- taking a slot ----------------------------------------------------------------------- */
@@ -152,7 +220,8 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen)
         return false; /* another process is at it */
     }
     ready_life(p);
-    uint64_t mine = claim_word(number, p->turn, p->turn, flags | CLAIM_CLAIMING);
+    uint64_t mine =
+        claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) | claimant_bits(&p->identity);
     if (!cas_acquire(&p->slot->claim, &seen, mine)) { /* partner: the release by its last owner */
         os_life_close(&p->life);
         if (byte) {
@@ -194,6 +263,14 @@ static bool claim_one(struct participant *p, bool of_the_dead)
     return false;
 }
 
+/* While there are plenty, a free one; otherwise rather a dead one's, so that the dead do not pile
+ * up. */
+static bool claim_any(struct participant *p)
+{
+    return count_free(p->view, 2) == 2 ? claim_one(p, false)
+                                       : claim_one(p, true) || claim_one(p, false);
+}
+
 /*
  * One free slot is always left, for whoever comes next and has to make room: pages are handed out
  * to participants only. So he who takes the last one adds a run of slot pages first of all; where
@@ -201,8 +278,13 @@ static bool claim_one(struct participant *p, bool of_the_dead)
  */
 static int take_slot(struct participant *p)
 {
-    if (!claim_one(p, false) && !claim_one(p, true)) {
-        return -EAGAIN;
+    for (unsigned tries = 0; !claim_any(p); tries++) {
+        uint32_t nothing = 0;
+        bool all = load_acquire(&header_of(p->view)->slot_runs[SLOT_RUNS - 1]) != 0;
+        if (tries == 50 || all) {
+            return -EAGAIN;
+        }
+        (void)os_wait(&nothing, 0, INT64_C(1000000)); /* who took the last one is making more */
     }
     if (count_free(p->view, 1) == 0) {
         (void)pages_add_slots(p);
@@ -242,24 +324,12 @@ static void leave(struct participant *p)
 {
     recovery_of_own_slot(p);
     pages_give_back_log(p);
-    process_lock();
+    (void)process_lock();
     release_slot(p);
     p->view->participants--;
     view_drop(p->view);
     process_unlock();
     free(p);
-}
-
-/* At the thread's end. It may have been cancelled inside a call: hence recovery. */
-static void leave_all(void *thread)
-{
-    struct thread *t = thread;
-    forget_recent();
-    while (t->all != NULL) {
-        struct participant *p = t->all;
-        t->all = p->next;
-        leave(p);
-    }
 }
 
 /* In a child, what the parent's thread had here is the parent's. */
@@ -275,11 +345,39 @@ static void drop_inherited(void)
     }
 }
 
-static struct participant *find_mine(const struct view *view)
+/* At the thread's end. It may have been cancelled inside a call: hence recovery. */
+static void leave_all(void *thread)
 {
+    struct thread *t = thread;
+    if (t->turn != process_turn()) {
+        drop_inherited();
+        return;
+    }
+    forget_recent();
+    while (t->all != NULL) {
+        struct participant *p = t->all;
+        t->all = p->next;
+        leave(p);
+    }
+}
+
+static void remember(struct participant *p)
+{
+    thread_here.recent = p;
+    thread_here.recent_base = p->view->base;
+}
+
+struct participant *participant_mine(const char *base)
+{
+    if (thread_here.turn != process_turn()) {
+        return NULL;
+    }
     struct participant *p = thread_here.all;
-    while (p != NULL && p->view != view) {
+    while (p != NULL && p->view->base != base) {
         p = p->next;
+    }
+    if (p != NULL) {
+        remember(p);
     }
     return p;
 }
@@ -294,9 +392,14 @@ static int join(struct view *view, struct participant **participant)
         return -ENOMEM;
     }
     p->view = view;
+    p->lock_limit = view->maximum - sizeof(struct lock);
     os_thread_identity(&p->identity);
-    process_lock();
-    int error = os_at_thread_exit(leave_all, &thread_here);
+    int error = process_lock();
+    if (error != 0) {
+        free(p);
+        return error;
+    }
+    error = os_at_thread_exit(leave_all, &thread_here);
     if (error == 0) {
         error = take_slot(p);
     }
@@ -320,31 +423,34 @@ int participant_of(struct view *view, struct participant **participant)
         drop_inherited();
         thread_here.turn = turn;
     }
-    struct participant *p = find_mine(view);
+    struct participant *p = participant_mine(view->base);
     if (p == NULL) {
         int error = join(view, &p);
         if (error != 0) {
             return error;
         }
+        remember(p);
     }
-    thread_here.recent = p;
-    thread_here.recent_base = view->base;
     *participant = p;
     return 0;
 }
 
-void participant_leave_view(struct view *view)
+int participant_leave_view(struct view *view)
 {
     if (thread_here.turn != process_turn()) {
-        return; /* what this thread had is its parent's */
+        return 0; /* what this thread had is its parent's */
     }
     for (struct participant **at = &thread_here.all; *at != NULL; at = &(*at)->next) {
         if ((*at)->view == view) {
             struct participant *p = *at;
+            if (p->busy) {
+                return -EDEADLK;
+            }
             *at = p->next;
             forget_recent();
             leave(p);
-            return;
+            return 0;
         }
     }
+    return 0;
 }

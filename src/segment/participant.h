@@ -15,18 +15,22 @@
 #define participant_enter      hf_participant_enter
 #define participant_leave_view hf_participant_leave_view
 #define participant_of         hf_participant_of
+#define participant_mine       hf_participant_mine
 #define presence_of            hf_presence_of
+#define presence_of_turn       hf_presence_of_turn
+#define sleep_beside           hf_sleep_beside
 
 struct participant {
     struct slot *slot;
-    struct view *view;
+    uint64_t lock_limit; /* the last offset at which there can be a lock */
     uint32_t number;
     uint32_t turn;
+    struct view *view;
     /* Inside a call. A signal handler that calls in, and whoever has jumped out, meets it set. */
     bool busy;
-    bool tx_aborted; /* by an inner level; the outer ones have yet to hear of it */
     unsigned tx_depth;
     unsigned spin_limit; /* adapts */
+    uint64_t asked_ns;   /* when the system was asked after an owner */
     os_identity identity;
     os_life life;
     struct participant *next; /* of this thread, in another segment */
@@ -57,8 +61,12 @@ static inline struct participant *participant_recent(const char *base)
                : NULL;
 }
 
-/* Gives this thread's slot in the view back, if it has one. Not inside a call of the library. */
-void participant_leave_view(struct view *view);
+/* The same, if it has one in the segment at that address. */
+struct participant *participant_mine(const char *base);
+
+/* Gives this thread's slot in the view back, if it has one. -EDEADLK inside a call of the library.
+ */
+int participant_leave_view(struct view *view);
 
 /* ---- calls ------------------------------------------------------------------------------- */
 
@@ -122,5 +130,16 @@ struct holder {
  * those whose life words do not tell (some microseconds). `holder` may be NULL.
  */
 presence presence_of(struct view *view, uint32_t number, bool deep, struct holder *holder);
+
+/* The same for one participant and no later one in its slot: PRESENCE_NONE once it has left. */
+presence presence_of_turn(struct view *view, uint32_t number, uint32_t turn, bool deep,
+                          struct holder *holder);
+
+/*
+ * Sleeps while the word is `expected` and the other's life as it was seen, at most ns (0: not at
+ * all, not HF_FOREVER). -ETIMEDOUT: so long it has been; 0: look again. Where the kernel cannot
+ * wait on two words it is the word alone.
+ */
+int sleep_beside(shared_u32 *word, uint32_t expected, const struct holder *other, int64_t ns);
 
 #endif

@@ -16,6 +16,7 @@
 #include "segment/lock.h"
 #include "segment/pages.h"
 #include "segment/recovery.h"
+#include "segment/tx.h"
 
 static uint32_t owner_of(const struct lock *lock)
 {
@@ -39,39 +40,45 @@ static void settle_intent(struct view *view, struct slot *slot, uint32_t number)
         wake_all(lock); /* freed, and perhaps nobody woken; or never had */
     } else if (lock != NULL && (intent & INTENT_FREEING) != 0) {
         lock_unlink(view, slot, lock, offset);
-        bool died = (intent & INTENT_OWNER_DIED) != 0;
-        lock_clear_owner(lock, died, !died);
+        lock_clear_owner(lock,
+                         (lock_verdict)(intent >> INTENT_VERDICT_SHIFT & INTENT_VERDICT_MASK));
+        wake_all(lock);
     } else if (lock != NULL && !lock_is_held(view, slot, offset)) {
         /* Taken, and the caller never knew: its data is as it was. Until the owner is cleared, the
            intent leads here again. */
-        lock_clear_owner(lock, false, false);
+        lock_clear_owner(lock, LOCK_AS_IT_IS);
     }
     HF_LOG_STORE(&slot->intent, 0);
 }
 
-/* Step 5. Leaves TX_ABORTED or TX_COMMITTED for step 6. */
+/* Step 5. Leaves its state for step 6. */
 static void settle_transaction(struct view *view, struct slot *slot)
 {
     if (load_relaxed(&slot->tx) == TX_ACTIVE) {
         undo_log_apply(view, slot);
-        HF_LOG_STORE(&slot->tx, TX_ABORTED);
     }
     HF_LOG_STORE(&slot->log_used, 0);
 }
 
-/* What the next owner has to know: was the data under a transaction, or unlocked already? */
-static bool data_is_suspect(struct slot *slot, const struct lock *lock, uint64_t offset)
+/* What the next owner has to know: was the data under the transaction, or unlocked already? */
+static lock_verdict verdict_on(struct slot *slot, const struct lock *lock, uint64_t offset)
 {
     uint64_t tx = load_relaxed(&slot->tx);
+    uint64_t next = load_relaxed(&lock->next);
     if (load_relaxed(&lock->kind) == LOCK_INTERNAL) {
-        return false;
+        return LOCK_AS_IT_IS;
     }
-    if (tx == TX_ABORTED && offset == load_relaxed(&slot->tx_base)) {
+    if (tx == TX_ACTIVE && offset != load_relaxed(&slot->tx_base)) {
+        return LOCK_AS_IT_IS;
+    }
+    if (tx == TX_ACTIVE) {
         HF_LOG_STORE(&slot->tx, TX_NONE); /* this one and the rest were taken before it began */
-        return true;
+        return LOCK_SUSPECT;
     }
-    bool unlocked = (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) != 0;
-    return tx == TX_COMMITTED ? !unlocked : tx != TX_ABORTED;
+    if (tx == TX_NONE || (next & LOCK_UNLOCK_LATER) == 0) {
+        return LOCK_SUSPECT;
+    }
+    return lock_verdict_at_end(next, tx == TX_COMMITTED);
 }
 
 /* Step 6, one lock. false: none is left. */
@@ -80,14 +87,14 @@ static bool free_one_lock(struct view *view, struct slot *slot, uint32_t number)
     uint64_t offset = load_relaxed(&slot->held);
     struct lock *lock = view_lock_at(view, offset);
     if (lock == NULL || owner_of(lock) != number) { /* the end, or a damaged list */
-        HF_LOG_STORE(&slot->held, 0);
+        store_relaxed(&slot->held, 0);
         return false;
     }
-    bool died =
-        data_is_suspect(slot, lock, offset) || (load_relaxed(&lock->word) & LOCK_OWNER_DIED) != 0;
-    HF_LOG_STORE(&slot->intent, offset | INTENT_FREEING | (died ? INTENT_OWNER_DIED : 0));
+    lock_verdict verdict = verdict_on(slot, lock, offset);
+    HF_LOG_STORE(&slot->intent,
+                 offset | INTENT_FREEING | (uint64_t)verdict << INTENT_VERDICT_SHIFT);
     HF_LOG_STORE(&slot->held, load_relaxed(&lock->next) & LOCK_NEXT_OFFSET);
-    lock_clear_owner(lock, died, false);
+    lock_clear_owner(lock, verdict);
     wake_all(lock);
     HF_LOG_STORE(&slot->intent, 0);
     return true;
@@ -99,27 +106,18 @@ static void undo(struct view *view, struct slot *slot, uint32_t number)
     pages_settle(view, slot);
     settle_intent(view, slot, number);
     settle_transaction(view, slot);
-    while (free_one_lock(view, slot, number)) {
+    for (unsigned i = 0; i < LOCKS_HELD_MAX && free_one_lock(view, slot, number); i++) {
     }
     HF_LOG_STORE(&slot->tx, TX_NONE);
 }
 
-void recovery_of(struct participant *me, uint32_t number)
+/* Steps 2 to 7, of a slot that `me` has claimed. */
+static void finish(struct participant *me, uint32_t number)
 {
     struct view *view = me->view;
     struct slot *slot = view_slot(view, number);
     shared_u32 *life = view_life(view, number);
-    if (slot == NULL || number == me->number) {
-        return;
-    }
-    uint64_t seen = load_acquire(&slot->claim);
-    uint64_t turn = claim_turn(seen);
-    if (presence_of(view, number, true, NULL) != PRESENCE_DEAD ||
-        !cas_acquire(&slot->claim, &seen,
-                     claim_word(me->number, me->turn, turn, CLAIM_UNRECOVERED))) {
-        return;
-    }
-    crash_fence();
+    uint64_t turn = claim_turn(load_relaxed(&slot->claim));
     (void)os_wake(life, INT_MAX);
     undo(view, slot, number);
     store_relaxed(life, 0);
@@ -128,11 +126,26 @@ void recovery_of(struct participant *me, uint32_t number)
     crash_fence();
 }
 
+void recovery_of(struct participant *me, uint32_t number)
+{
+    struct view *view = me->view;
+    struct slot *slot = view_slot(view, number);
+    if (slot == NULL || number == me->number) {
+        return;
+    }
+    uint64_t seen = load_acquire(&slot->claim);
+    uint64_t mine = claim_word(me->number, me->turn, claim_turn(seen), CLAIM_UNRECOVERED);
+    if (presence_of(view, number, true, NULL) == PRESENCE_DEAD &&
+        cas_acquire(&slot->claim, &seen, mine)) {
+        crash_fence();
+        finish(me, number);
+    }
+}
+
 void recovery_of_own_slot(struct participant *me)
 {
     undo(me->view, me->slot, me->number);
     me->tx_depth = 0;
-    me->tx_aborted = false;
     me->busy = false;
 }
 
@@ -142,8 +155,16 @@ void recovery_of_call(struct participant *me)
     settle_intent(me->view, me->slot, me->number);
     struct lock *pages = &header_of(me->view)->pages_lock;
     if (owner_of(pages) == me->number) {
-        (void)lock_free(me, pages, offsetof(struct segment_header, pages_lock));
+        lock_free(me, pages, offsetof(struct segment_header, pages_lock));
     }
+    uint32_t slots = view_slots(me->view);
+    for (uint32_t n = 1; n <= slots; n++) { /* it may have been recovering someone */
+        uint64_t claim = load_relaxed(&view_slot(me->view, n)->claim);
+        if (n != me->number && claim_by(claim) == me->number && claim_by_turn(claim) == me->turn) {
+            finish(me, n);
+        }
+    }
+    tx_settle(me);
     me->busy = false;
 }
 

@@ -11,10 +11,22 @@
 
 int participant_at(const void *address, struct participant **participant)
 {
-    process_lock();
+    int error = process_lock();
+    if (error != 0) {
+        return error;
+    }
     struct view *view = view_at(address);
     process_unlock();
     return view == NULL ? -EINVAL : participant_of(view, participant);
+}
+
+int enter_slowly(hf_segment *segment, struct participant **participant)
+{
+    if (segment->access == HF_READ_ONLY) {
+        return -EACCES;
+    }
+    int error = participant_of(segment->view, participant);
+    return error != 0 ? error : call_begin(*participant);
 }
 
 /* ---- looking ----------------------------------------------------------------------------- */
@@ -103,7 +115,7 @@ static int find_root(struct view *view, uint64_t size, void **root)
     if (load_relaxed(&header->root_size) < size) {
         return -ERANGE;
     }
-    if (offset % SEGMENT_PAGE != 0 || !view_holds(view, offset, size)) {
+    if (offset % SEGMENT_PAGE != 0 || !view_holds(view, offset, max_u64(size, SEGMENT_PAGE))) {
         return -EBADMSG;
     }
     *root = view->base + offset;
@@ -112,11 +124,11 @@ static int find_root(struct view *view, uint64_t size, void **root)
 
 int hf_segment_root(hf_segment *segment, uint64_t size, void **root)
 {
-    if (!is_segment(segment) || root == NULL || size == 0 || size > SEGMENT_SIZE_MAX) {
+    if (!is_segment(segment) || root == NULL || size > SEGMENT_SIZE_MAX) {
         return -EINVAL;
     }
     int error = find_root(segment->view, size, root);
-    if (error != -ENOENT || segment->access == HF_READ_ONLY) {
+    if (error != -ENOENT || size == 0 || segment->access == HF_READ_ONLY) {
         return error;
     }
     struct participant *p;
@@ -206,6 +218,30 @@ int hf_segment_recover(hf_segment *segment, unsigned *recovered)
     return call_end(p, 0);
 }
 
+#define PARTICIPANT_TURN_SHIFT 12
+
+int hf_participant_self(hf_segment *segment, hf_participant *self)
+{
+    struct participant *p;
+    int error = self == NULL ? -EINVAL : enter(segment, &p);
+    if (error != 0) {
+        return error;
+    }
+    self->value = p->number | (uint64_t)p->turn << PARTICIPANT_TURN_SHIFT;
+    return call_end(p, 0);
+}
+
+int hf_participant_lives(hf_segment *segment, hf_participant who, bool *lives)
+{
+    if (!is_segment(segment) || lives == NULL) {
+        return -EINVAL;
+    }
+    uint32_t number = (uint32_t)(who.value & SLOT_NUMBER_MAX);
+    uint32_t turn = (uint32_t)(who.value >> PARTICIPANT_TURN_SHIFT);
+    *lives = presence_of_turn(segment->view, number, turn, true, NULL) == PRESENCE_ALIVE;
+    return 0;
+}
+
 int hf_thread_recover(hf_segment *segment)
 {
     struct participant *p = NULL;
@@ -222,6 +258,5 @@ int hf_thread_leave(hf_segment *segment)
     if (!is_segment(segment)) {
         return -EINVAL;
     }
-    participant_leave_view(segment->view);
-    return 0;
+    return participant_leave_view(segment->view);
 }

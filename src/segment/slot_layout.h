@@ -24,10 +24,15 @@
 /*
  * The claim word: whose the slot is.
  *
- *     bits  0-11  by          slot number: its own (a participant), another's (its recoverer), 0
- * (free) bits 12-31  by_turn     which of by's participants: its turn bits 32-51  turn counts this
- * slot's participants bit  52     CLAIMING    taken, and the life word is not to be trusted yet bit
- * 53     UNRECOVERED what an earlier participant left has yet to be recovered
+ *     bits  0-11  by           slot number: its own (a participant), another's (who recovers it),
+ *                              0 (free)
+ *     bits 12-31  by_turn      which of by's participants: its turn
+ *     bits 32-51  turn         counts this slot's participants
+ *     bit  52     CLAIMING     taken, and the life word is not to be trusted yet
+ *     bit  53     UNRECOVERED  what an earlier participant left has yet to be recovered
+ *
+ * While CLAIMING, who claims stands in it: bits 12-31 and 54-55 are the low and the high bits of
+ * its thread number, bits 56-63 a hash of what that counts in.
  */
 #define CLAIM_BY_BITS     12
 #define CLAIM_TURN_BITS   20
@@ -58,11 +63,20 @@ enum {
     OP_PAGES_FREE = 2   /* (first, count, link): the link is cleared, then the pages are freed */
 };
 
+/* What freeing a lock says of its data. */
+typedef enum lock_verdict {
+    LOCK_UNLOCKED = 0, /* by its owner: what is not mended now never will be */
+    LOCK_AS_IT_IS = 1, /* what its word says */
+    LOCK_SUSPECT = 2,  /* its owner died */
+    LOCK_GOOD = 3      /* mended */
+} lock_verdict;
+
 /* The intent: the offset of the lock that the slot's thread is taking or freeing. */
 #define INTENT_FREEING UINT64_C(1)
-/* With INTENT_FREEING: hand it over as one whose owner died. */
-#define INTENT_OWNER_DIED UINT64_C(2)
-#define INTENT_OFFSET     (~UINT64_C(7))
+/* With INTENT_FREEING: a lock_verdict. */
+#define INTENT_VERDICT_SHIFT 1
+#define INTENT_VERDICT_MASK  UINT64_C(3)
+#define INTENT_OFFSET        (~UINT64_C(7))
 
 #define LOG_INLINE UINT64_C(640) /* bytes of undo log inside the slot */
 #define LOG_CHUNKS 14u           /* chunk k is 2^k pages */

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Crash order of a transaction:
- *     begin    (1) tx_base = held          (2) tx = ACTIVE
- *     add      (3) old bytes and trailer   (4) log_used counts them: only then may the caller write
- *     commit   (5) tx = COMMITTED: the commit point   (6) log_used = 0
- *              (7) locks unlocked inside are freed    (8) tx = NONE
- *     abort    (9) old bytes back, latest first   (10) tx = ABORTED   (11) log_used = 0, then (7),
- * (8) Recovery does (9) to (11) while tx is ACTIVE, and (6) to (8) after (5).
+ *     begin    (1) tx_base = held
+ *              (2) tx = ACTIVE
+ *     add      (3) old bytes and trailer
+ *              (4) log_used counts them: only then may the caller write
+ *     commit   (5) tx = COMMITTED: the commit point
+ *              (6) log_used = 0
+ *              (7) locks unlocked inside are freed
+ *              (8) tx = NONE
+ *     abort    (9) old bytes back, latest first
+ *             (10) tx = ABORTED, then (6) to (8)
+ * Recovery does (9) while tx is ACTIVE, and then (6) to (8).
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +23,8 @@
 #include "segment/recovery.h"
 #include "segment/tx.h"
 
-#define UNIT UINT64_C(16) /* everything in a log is a multiple of it */
+#define LOG_MAX (LOG_INLINE + (UINT64_C(1) << LOG_CHUNKS) * SEGMENT_PAGE)
+#define UNIT    UINT64_C(16) /* everything in a log is a multiple of it */
 
 /* ---- where in the log -------------------------------------------------------------------- */
 
@@ -42,6 +48,17 @@ static struct area chunk_area(struct view *view, struct slot *slot, uint32_t k)
     bool there =
         offset != 0 && offset % SEGMENT_PAGE == 0 && view_holds(view, offset, pages * SEGMENT_PAGE);
     return (struct area){start, start + pages * SEGMENT_PAGE, there ? view->base + offset : NULL};
+}
+
+/* Where the area ends that the position lies in; at a border, the one that starts there. */
+static uint64_t area_end(uint64_t position)
+{
+    if (position < LOG_INLINE) {
+        return LOG_INLINE;
+    }
+    uint64_t pages = (position - LOG_INLINE) / SEGMENT_PAGE + 1;
+    uint64_t chunk = UINT64_C(1) << (63 - (uint32_t)__builtin_clzll(pages));
+    return LOG_INLINE + (2 * chunk - 1) * SEGMENT_PAGE;
 }
 
 /* The area that the position lies in; at a border, the one that starts there. */
@@ -75,7 +92,7 @@ static int have_room(struct participant *p, uint64_t end)
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
-static void save_bytes(char *to, const char *from, uint64_t length)
+static inline void save_bytes(char *to, const char *from, uint64_t length)
 {
     uint64_t i = 0;
     for (; i + 8 <= length; i += 8) {
@@ -91,8 +108,8 @@ static void save_bytes(char *to, const char *from, uint64_t length)
 }
 
 /* Appends one entry at `used`, which has room in its area; saves nothing if offset is 0. */
-static void append(struct participant *p, struct area area, uint64_t used, uint64_t offset,
-                   uint64_t length)
+static inline void append(struct participant *p, struct area area, uint64_t used, uint64_t offset,
+                          uint64_t length)
 {
     uint64_t padded = round_up(length, UNIT);
     char *at = area.bytes + (used - area.start);
@@ -105,31 +122,41 @@ static void append(struct participant *p, struct area area, uint64_t used, uint6
     HF_LOG_STORE(&p->slot->log_used, used + padded + sizeof *trailer);
 }
 
-/* An upper bound of what saving that many bytes takes: two areas' ends can cut it short each time,
-   and there are at most LOG_CHUNKS of them. */
-static uint64_t log_size_of(uint64_t length)
+/* How long the next piece of an entry of `length` bytes is, where the area has `room` left; 0: only
+   padding fits. */
+static uint64_t next_piece(uint64_t length, uint64_t room)
 {
-    return round_up(length, UNIT) + (2 + 2 * LOG_CHUNKS) * 2 * UNIT;
+    return room < 2 * UNIT ? 0 : min_u64(length, room - UNIT);
 }
 
-static int add_in_pieces(struct participant *p, uint64_t offset, uint64_t length)
+/* Where the log ends once `length` bytes are saved in one entry, from `used` on. */
+static uint64_t end_after(uint64_t used, uint64_t length)
 {
-    uint64_t used = load_relaxed(&p->slot->log_used);
-    uint64_t end = used + log_size_of(length);
-    int error = end > LOG_INLINE ? have_room(p, end) : 0;
+    uint64_t piece = 0;
+    for (; length > 0 && used < LOG_MAX; length -= piece) {
+        uint64_t room = area_end(used) - used;
+        piece = next_piece(length, room);
+        used += piece == 0 ? room : round_up(piece, UNIT) + UNIT;
+    }
+    return used;
+}
+
+static int add_in_pieces(struct participant *p, uint64_t used, uint64_t offset, uint64_t length)
+{
+    int error = have_room(p, end_after(used, length));
     while (error == 0 && length > 0) {
         struct area area = area_at(p->view, p->slot, used);
         uint64_t room = area.end - used;
         if (area.bytes == NULL) {
             return -EBADMSG;
         }
-        uint64_t piece = room < 2 * UNIT ? 0 : min_u64(length, room - UNIT);
+        uint64_t piece = next_piece(length, room);
         if (piece == 0) {
             append(p, area, used, 0, room - UNIT);
         } else {
             append(p, area, used, offset, piece);
         }
-        used = load_relaxed(&p->slot->log_used);
+        used += round_up(piece == 0 ? room - UNIT : piece, UNIT) + UNIT;
         offset += piece;
         length -= piece;
     }
@@ -142,16 +169,35 @@ int tx_add(struct participant *p, uint64_t offset, uint64_t length)
         !view_holds(p->view, offset, length)) {
         return -EINVAL;
     }
-    if (p->tx_aborted) {
+    if (load_relaxed(&p->slot->tx) != TX_ACTIVE) {
         return -ECANCELED;
     }
     uint64_t used = load_relaxed(&p->slot->log_used);
     uint64_t padded = round_up(length, UNIT);
-    if (length > 0 && used + padded + UNIT <= LOG_INLINE) { /* most of the time */
+    if (used % UNIT != 0 || used > LOG_MAX) {
+        return -EBADMSG;
+    }
+    if (length == 0) {
+        return 0;
+    }
+    if (used + padded + UNIT <= LOG_INLINE) { /* most of the time */
         append(p, slot_area(p->slot), used, offset, length);
         return 0;
     }
-    return add_in_pieces(p, offset, length);
+    return add_in_pieces(p, used, offset, length);
+}
+
+/* Where the log ends at most once entries of `bytes` in all are saved, 32 counted for each. At the
+   end of an area 16 bytes can be lost, and the entry that crosses has one trailer more: 32 an area.
+ */
+static uint64_t end_of_several(uint64_t used, uint64_t bytes)
+{
+    uint64_t end = used + round_up(bytes, UNIT);
+    for (uint64_t border = area_end(used); border < end && border < LOG_MAX;
+         border = area_end(border)) {
+        end += 2 * UNIT;
+    }
+    return end;
 }
 
 int tx_reserve(struct participant *p, uint64_t bytes)
@@ -159,11 +205,14 @@ int tx_reserve(struct participant *p, uint64_t bytes)
     if (p->tx_depth == 0 || bytes > SEGMENT_SIZE_MAX) {
         return -EINVAL;
     }
-    if (p->tx_aborted) {
+    if (load_relaxed(&p->slot->tx) != TX_ACTIVE) {
         return -ECANCELED;
     }
-    uint64_t end = load_relaxed(&p->slot->log_used) + log_size_of(bytes);
-    return end > LOG_INLINE ? have_room(p, end) : 0;
+    uint64_t used = load_relaxed(&p->slot->log_used);
+    if (used % UNIT != 0 || used > LOG_MAX) {
+        return -EBADMSG;
+    }
+    return have_room(p, end_of_several(used, bytes));
 }
 
 /* ---- undoing ----------------------------------------------------------------------------- */
@@ -186,7 +235,7 @@ void undo_log_apply(struct view *view, struct slot *slot)
         }
         uint64_t start = position - sizeof *trailer - round_up(length, UNIT);
         if (offset != 0 && view_holds(view, offset, length)) {
-            memcpy(view->base + offset, area.bytes + (start - area.start), (size_t)length);
+            memmove(view->base + offset, area.bytes + (start - area.start), (size_t)length);
             crash_fence();
         }
         position = start;
@@ -198,7 +247,7 @@ void undo_log_apply(struct view *view, struct slot *slot)
 int tx_begin(struct participant *p)
 {
     struct slot *slot = p->slot;
-    if (p->tx_aborted) {
+    if (p->tx_depth > 0 && load_relaxed(&slot->tx) != TX_ACTIVE) {
         return -ECANCELED;
     }
     if (p->tx_depth == 0) {
@@ -209,47 +258,54 @@ int tx_begin(struct participant *p)
     return 0;
 }
 
-/* (7): frees the locks that were unlocked inside. */
-static void free_unlocked(struct participant *p)
+/* (7): frees the locks that were unlocked, and believes those that were mended if it is committed.
+ */
+static void end_locks(struct participant *p, bool committed)
 {
     uint64_t at = load_relaxed(&p->slot->held);
-    while (at != 0) {
+    for (unsigned i = 0; i < LOCKS_HELD_MAX && at != 0; i++) {
         struct lock *lock = view_lock_at(p->view, at);
         if (lock == NULL) {
             return;
         }
         uint64_t next = load_relaxed(&lock->next);
         if ((next & LOCK_UNLOCK_LATER) != 0) {
-            (void)lock_free(p, lock, at);
+            lock_free_as(p, lock, at, lock_verdict_at_end(next, committed));
+        } else if ((next & LOCK_MENDED) != 0) {
+            if (committed) {
+                (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
+            }
+            HF_LOG_STORE(&lock->next, next & ~LOCK_MENDED);
         }
         at = next & LOCK_NEXT_OFFSET;
     }
 }
 
-/* Ends what the slot's state says, TX_COMMITTED or TX_ABORTED. */
-static void finish(struct participant *p)
+/* Ends a transaction that is committed or undone. */
+static void finish(struct participant *p, bool committed)
 {
     HF_LOG_STORE(&p->slot->log_used, 0);
     if (load_relaxed(&p->slot->held) != 0) {
-        free_unlocked(p);
+        end_locks(p, committed);
     }
     HF_LOG_STORE(&p->slot->tx, TX_NONE);
 }
 
+/* An inner level has aborted it when it is open and yet not active. */
 int tx_end(struct participant *p)
 {
     if (p->tx_depth == 0) {
         return -EINVAL;
     }
-    p->tx_depth--;
-    if (p->tx_aborted) {
-        p->tx_aborted = p->tx_depth > 0;
+    if (load_relaxed(&p->slot->tx) != TX_ACTIVE) {
+        p->tx_depth--;
         return -ECANCELED;
     }
-    if (p->tx_depth == 0) {
+    if (p->tx_depth == 1) {
         HF_LOG_STORE(&p->slot->tx, TX_COMMITTED);
-        finish(p);
+        finish(p, true);
     }
+    p->tx_depth--;
     return 0;
 }
 
@@ -258,14 +314,32 @@ int tx_abort(struct participant *p)
     if (p->tx_depth == 0) {
         return -EINVAL;
     }
-    if (!p->tx_aborted) {
+    if (load_relaxed(&p->slot->tx) == TX_ACTIVE) {
         undo_log_apply(p->view, p->slot);
         HF_LOG_STORE(&p->slot->tx, TX_ABORTED);
-        finish(p);
+        finish(p, false);
     }
     p->tx_depth--;
-    p->tx_aborted = p->tx_depth > 0;
     return 0;
+}
+
+void tx_settle(struct participant *p)
+{
+    switch (load_relaxed(&p->slot->tx)) {
+    case TX_COMMITTED:
+        finish(p, true);
+        p->tx_depth = 0;
+        break;
+    case TX_ABORTED:
+        finish(p, false);
+        p->tx_depth -= p->tx_depth > 0 ? 1 : 0;
+        break;
+    default:
+        if (p->tx_depth == 0) { /* it had only begun to begin */
+            HF_LOG_STORE(&p->slot->tx, TX_NONE);
+        }
+        break;
+    }
 }
 
 /* ---- the public calls -------------------------------------------------------------------- */

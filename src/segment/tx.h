@@ -17,12 +17,16 @@
 #define tx_reserve hf_in_tx_reserve
 #define tx_end     hf_in_tx_end
 #define tx_abort   hf_in_tx_abort
+#define tx_settle  hf_in_tx_settle
 
 int tx_begin(struct participant *p);
 int tx_add(struct participant *p, uint64_t offset, uint64_t length);
 int tx_reserve(struct participant *p, uint64_t bytes);
 int tx_end(struct participant *p);
 int tx_abort(struct participant *p);
+
+/* After a jump out of a call: finishes an end, or a beginning. An open transaction stays open. */
+void tx_settle(struct participant *p);
 
 static inline bool tx_is_open(const struct participant *p)
 {

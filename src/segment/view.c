@@ -4,12 +4,17 @@
 #include <stdlib.h>
 
 #include "os/os.h"
+#include "segment/format.h"
 #include "segment/view.h"
 
 /* ---- the process ------------------------------------------------------------------------- */
 
-_Atomic uint64_t *fork_word;
+static _Atomic uint64_t before_the_first_call;
+_Atomic uint64_t *fork_word = &before_the_first_call;
 static _Atomic uint64_t turns;
+
+/* In the fork word: the first thread is at it. */
+#define BEGINNING UINT64_MAX
 
 static struct view *views;
 
@@ -17,42 +22,72 @@ enum { FREE = 0, HELD = 1, CONTENDED = 2 };
 static _Atomic uint32_t lock_word;
 static int cancel_state; /* of the thread that holds the lock */
 
+/* This thread has it, or wants it: a signal handler that comes in between must not. */
+static _Thread_local bool inside __attribute__((tls_model("initial-exec")));
+
 /* In a forked child, before anything else: other threads are gone, and so are their participants.
  */
-static uint64_t begin_turn(void)
+static void make_inherited_ours(void)
 {
     store_relaxed(&lock_word, FREE);
     for (struct view *v = views; v != NULL; v = v->next) {
         v->participants = 0;
+        if (v->kind == VIEW_PRIVATE) {
+            declare_all_dead(v); /* in our copy */
+        }
     }
-    uint64_t turn = fetch_add_relaxed(&turns, 1) + 1;
-    store_release(fork_word, turn);
+}
+
+/* The first to call begins the process's turn; any others of its threads wait for that. */
+static uint64_t begin_turn(void)
+{
+    uint64_t turn = 0;
+    if (cas_acquire(fork_word, &turn, BEGINNING)) {
+        if (load_relaxed(&turns) > 0) {
+            make_inherited_ours();
+        }
+        turn = fetch_add_relaxed(&turns, 1) + 1;
+        store_release(fork_word, turn);
+    }
+    while (turn == BEGINNING) {
+        spin_pause();
+        turn = load_acquire(fork_word);
+    }
     return turn;
+}
+
+/* Where the word is that fork wipes. */
+static void find_fork_word(void)
+{
+    static _Atomic uint32_t state; /* 1: one of us is at it, 2: found */
+    uint32_t nobody = 0;
+    if (load_acquire(&state) == 2) {
+        return;
+    }
+    if (cas_acquire(&state, &nobody, 1)) {
+        fork_word = os_fork_page();
+        store_release(&state, 2);
+    }
+    while (load_acquire(&state) != 2) {
+        spin_pause();
+    }
 }
 
 uint64_t process_turn(void)
 {
-    static _Atomic uint32_t ready;
-    if (load_acquire(&ready) == 0) {
-        _Atomic uint64_t *word = os_fork_page();
-        uint32_t none = 0;
-        static _Atomic uint32_t starting;
-        if (cas_acquire(&starting, &none, 1)) {
-            fork_word = word;
-            store_release(word, fetch_add_relaxed(&turns, 1) + 1);
-            store_release(&ready, 1);
-        }
-        while (load_acquire(&ready) == 0) {
-            spin_pause();
-        }
-    }
+    find_fork_word();
     uint64_t turn = load_acquire(fork_word);
-    return turn != 0 ? turn : begin_turn();
+    return turn != 0 && turn != BEGINNING ? turn : begin_turn();
 }
 
-void process_lock(void)
+int process_lock(void)
 {
     (void)process_turn();
+    if (inside) {
+        return -EDEADLK;
+    }
+    inside = true;
+    crash_fence(); /* a signal handler looks at it */
     int state = os_cancel_disable();
     uint32_t expected = FREE;
     if (!cas_acquire(&lock_word, &expected, HELD)) {
@@ -68,6 +103,7 @@ void process_lock(void)
         }
     }
     cancel_state = state;
+    return 0;
 }
 
 void process_unlock(void)
@@ -77,6 +113,8 @@ void process_unlock(void)
         (void)os_wake(&lock_word, 1);
     }
     os_cancel_restore(state);
+    crash_fence();
+    inside = false;
 }
 
 /* ---- views ------------------------------------------------------------------------------- */
@@ -84,12 +122,38 @@ void process_unlock(void)
 struct view *view_find(uint64_t device, uint64_t inode, hf_access access)
 {
     for (struct view *v = views; v != NULL; v = v->next) {
-        bool enough = v->access == HF_READ_WRITE || v->access == access;
+        bool enough = v->access == access || (v->access == HF_READ_WRITE && access == HF_READ_ONLY);
         if (v->kind == VIEW_OBJECT && v->device == device && v->inode == inode && enough) {
             return v;
         }
     }
     return NULL;
+}
+
+bool view_owns(const hf_memory *memory)
+{
+    for (struct view *v = views; v != NULL; v = v->next) {
+        bool owns = v->memory == memory;
+        for (unsigned i = 0; i < sizeof v->spare / sizeof v->spare[0]; i++) {
+            owns = owns || v->spare[i] == memory;
+        }
+        if (owns) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool view_excludes(uint64_t device, uint64_t inode, hf_access access)
+{
+    for (struct view *v = views; v != NULL; v = v->next) {
+        bool same = v->memory != NULL && v->device == device && v->inode == inode;
+        bool both = v->access != access && v->access != HF_READ_ONLY && access != HF_READ_ONLY;
+        if (same && both) {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct view *view_at(const void *address)

@@ -20,6 +20,8 @@
 #define process_unlock        hf_process_unlock
 #define process_turn          hf_process_turn
 #define view_find             hf_view_find
+#define view_owns             hf_view_owns
+#define view_excludes         hf_view_excludes
 #define view_at               hf_view_at
 #define view_make             hf_view_make
 #define view_drop             hf_view_drop
@@ -66,15 +68,24 @@ extern _Atomic uint64_t *fork_word;
 /* This process's turn. In a forked child it first makes what was inherited the child's. */
 uint64_t process_turn(void);
 
-/* Guards the list of views and the claiming of slots by this process. Not recursive; the thread
-   cannot be cancelled while it holds it. */
-void process_lock(void);
+/*
+ * Guards the list of views and the claiming of slots by this process. The thread cannot be
+ * cancelled while it holds it. -EDEADLK: it has it already, and is a signal handler now, or has
+ * jumped out.
+ */
+int process_lock(void);
 void process_unlock(void);
 
 /* ---- views (all under the process lock) -------------------------------------------------- */
 
 /* The view of that object with that access, or one with more; NULL. */
 struct view *view_find(uint64_t device, uint64_t inode, hf_access access);
+
+/* Is the memory a view's already? */
+bool view_owns(const hf_memory *memory);
+
+/* Has this process the object open in a way that `access` cannot stand beside? */
+bool view_excludes(uint64_t device, uint64_t inode, hf_access access);
 
 /* The view that the address lies in; NULL. */
 struct view *view_at(const void *address);

@@ -17,8 +17,7 @@ static struct lock *lock_of(hf_mutex *mutex)
 /* Lies the lock where it says, in the participant's segment, and is it in use? */
 static inline bool fits(const struct participant *p, const struct lock *lock, uint64_t offset)
 {
-    return p != NULL && offset != 0 && offset <= p->view->maximum - sizeof *lock &&
-           load_relaxed(&lock->kind) == LOCK_FRESH;
+    return offset - 1 < p->lock_limit && load_relaxed(&lock->kind) == LOCK_FRESH;
 }
 
 /* The way that needs no trust in the lock: by its address. A lock of all zero is told its place
@@ -44,20 +43,40 @@ static int find(struct lock *lock, struct participant **participant, uint64_t *o
     return 0;
 }
 
+/* Where the segment begins, if the lock is right about its place; it could be anywhere. */
+static inline const char *base_of(const struct lock *lock, uint64_t offset)
+{
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+    return (const char *)((uintptr_t)lock - (uintptr_t)offset);
+}
+
+/* enter_mutex, for whom this is not the segment that its thread used last. */
+static __attribute__((noinline)) int
+enter_mutex_slowly(struct lock *lock, struct participant **participant, uint64_t *offset)
+{
+    *offset = load_relaxed(&lock->self);
+    *participant = participant_mine(base_of(lock, *offset));
+    if (*participant == NULL || !fits(*participant, lock, *offset)) {
+        int error = find(lock, participant, offset);
+        if (error != 0) {
+            return error;
+        }
+    }
+    return call_begin(*participant);
+}
+
 /* Begins a call on the mutex. */
-static inline int enter_mutex(hf_mutex *mutex, struct participant **participant, uint64_t *offset)
+static inline __attribute__((always_inline)) int
+enter_mutex(hf_mutex *mutex, struct participant **participant, uint64_t *offset)
 {
     struct lock *lock = lock_of(mutex);
     if (unlikely(mutex == NULL || (uintptr_t)mutex % _Alignof(hf_mutex) != 0)) {
         return -EINVAL;
     }
     uint64_t self = load_relaxed(&lock->self);
-    struct participant *p = participant_recent((const char *)lock - self);
-    if (unlikely(!fits(p, lock, self))) {
-        int error = find(lock, &p, &self);
-        if (error != 0) {
-            return error;
-        }
+    struct participant *p = participant_recent(base_of(lock, self));
+    if (unlikely(p == NULL || !fits(p, lock, self))) {
+        return enter_mutex_slowly(lock, participant, offset);
     }
     *participant = p;
     *offset = self;
@@ -82,8 +101,7 @@ int hf_mutex_init(hf_mutex *mutex)
     if (offset / SEGMENT_PAGE < p->view->first_page || !view_holds(p->view, offset, sizeof *lock)) {
         return call_end(p, -EINVAL);
     }
-    /* No mutex, until it is whole. */
-    HF_LOG_STORE(&lock->kind, LOCK_DESTROYED);
+    /* No mutex, until its kind and its place are right. */
     store_relaxed(&lock->word, 0);
     store_relaxed(&lock->next, 0);
     store_relaxed(&lock->unused, 0);
@@ -154,7 +172,8 @@ int hf_mutex_unlock(hf_mutex *mutex)
         HF_LOG_STORE(&lock->next, load_relaxed(&lock->next) | LOCK_UNLOCK_LATER);
         return call_end(p, 0);
     }
-    return call_end(p, lock_free(p, lock, offset));
+    lock_free(p, lock, offset);
+    return call_end(p, 0);
 }
 
 int hf_mutex_consistent(hf_mutex *mutex)
@@ -169,6 +188,14 @@ int hf_mutex_consistent(hf_mutex *mutex)
     if (!is_ours(p, lock)) {
         return call_end(p, -EPERM);
     }
-    uint32_t before = fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
-    return call_end(p, (before & LOCK_OWNER_DIED) != 0 ? 0 : -EINVAL);
+    uint64_t next = load_relaxed(&lock->next);
+    if ((load_relaxed(&lock->word) & LOCK_OWNER_DIED) == 0 || (next & LOCK_MENDED) != 0) {
+        return call_end(p, -EINVAL);
+    }
+    if (load_relaxed(&p->slot->tx) != TX_NONE) { /* undone with it, if it is undone */
+        HF_LOG_STORE(&lock->next, next | LOCK_MENDED);
+    } else {
+        (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
+    }
+    return call_end(p, 0);
 }

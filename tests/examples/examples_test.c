@@ -73,3 +73,16 @@ TEST(shared_memory_is_to_be_seen_from_outside_until_enter_is_pressed)
     assert_int_equal(wait_child_for(pid, 10000), 0);
     assert_int_equal(access("/dev/shm/" NAME, F_OK), -1);
 }
+
+TEST(survive_finds_every_coin_after_every_kill)
+{
+    const char *output = path_in(temporary_directory(), "output");
+    const char *argv[] = {EXAMPLES "/survive", "100", NULL};
+    const struct spawn_options options = {.output = output, .errors = output};
+    int status = spawn_and_wait(argv, &options);
+    char *text = read_whole_file(output, NULL);
+    assert_non_null(text);
+    assert_non_null(strstr(text, "sum intact afterwards   100"));
+    assert_int_equal(status, 0);
+    free(text);
+}

@@ -18,7 +18,8 @@ struct board {
     hf_off link;
     uint64_t pages_linked; /* by the link, if it is not 0: what the census expects */
     uint64_t living;       /* participants besides the judge */
-    uint8_t big[BIG];      /* more than a slot's log holds */
+    uint8_t odd[16];
+    uint8_t big[BIG]; /* more than a slot's log holds */
 };
 
 #define SUM 100

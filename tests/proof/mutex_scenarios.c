@@ -101,6 +101,21 @@ static outcome judge_unlocking(struct arena *copy)
     return judge(copy, OUTCOME_AFTER, OUTCOME_BEFORE);
 }
 
+/* After a transaction an unlock is an unlock again. */
+static void prepare_locked_after_tx(struct arena *arena)
+{
+    require(hf_tx_begin(arena->segment) == 0, "begin");
+    lock(mutex_of(arena), 0);
+    require(hf_tx_commit(arena->segment) == 0, "commit");
+}
+
+static int act_unlock_at_once(struct arena *arena)
+{
+    int error = act_unlock(arena);
+    uint32_t word = load_relaxed(&((struct lock *)(void *)mutex_of(arena))->word);
+    return error == 0 && (word & LOCK_OWNER) != 0 ? 1 : error;
+}
+
 /* ---- an owner that died before ----------------------------------------------------------- */
 
 static void die_locked(struct arena *arena)
@@ -303,6 +318,12 @@ static const struct scenario scenarios[] = {
      ON_A_BOARD,
      .prepare = prepare_locked,
      .act = act_unlock,
+     .judge = judge_unlocking},
+    {.name = "mutex.unlock.after_a_transaction",
+     .call = "hf_mutex_unlock",
+     ON_A_BOARD,
+     .prepare = prepare_locked_after_tx,
+     .act = act_unlock_at_once,
      .judge = judge_unlocking},
     {.name = "mutex.unlock.with_waiters",
      .call = "hf_mutex_unlock",

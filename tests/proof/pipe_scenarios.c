@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a death leaves in a pipe. In a copy nobody lives, so a judge sees the victim's side as that
- * of a dead process; to look from the victim's own side it first declares that side untaken.
+ * What a death leaves in a pipe. To look from the dead victim's own side, a judge first declares
+ * that side untaken.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,7 +12,8 @@
 #include "proof/proof.h"
 
 #define CAPACITY UINT64_C(4096)
-#define SIZE     UINT64_C(8192)
+#define SIZE     UINT64_C(65536)
+#define ROOT     UINT64_C(8192)
 #define MS       INT64_C(1000000)
 
 /* In the victim. */
@@ -20,7 +21,9 @@ static hf_pipe *pipe_of_victim;
 
 static struct pipe_layout *layout(const struct arena *arena)
 {
-    return (struct pipe_layout *)(void *)arena->base;
+    void *root;
+    require(hf_segment_root(arena->segment, ROOT, &root) == 0, "root");
+    return root;
 }
 
 /* Byte number i of every stream here. */
@@ -40,26 +43,26 @@ static void put(hf_pipe *pipe, uint64_t from, uint64_t length)
 
 static void init(struct arena *arena)
 {
-    require(hf_pipe_init(arena->base, CAPACITY) == 0, "init");
+    require(hf_pipe_init(arena->segment, layout(arena), CAPACITY) == 0, "init");
 }
 
 static hf_pipe *open_side(struct arena *arena, hf_pipe_side side)
 {
     hf_pipe *pipe;
-    require(hf_pipe_open(arena->memory, arena->region, 0, side, &pipe) == 0, "open");
+    require(hf_pipe_open(arena->segment, layout(arena), side, &pipe) == 0, "open");
     return pipe;
 }
 
 /* Opens a side in a copy, whoever had it. */
 static hf_pipe *take_over(struct arena *copy, hf_pipe_side side)
 {
-    store_release(&layout(copy)->lines[side].state, PIPE_SIDE_ABSENT);
+    store_release(&layout(copy)->lines[side].owner, PIPE_SIDE_ABSENT);
     return open_side(copy, side);
 }
 
 static uint32_t side_state(struct arena *copy, hf_pipe_side side)
 {
-    return load_acquire(&layout(copy)->lines[side].state);
+    return (uint32_t)(load_acquire(&layout(copy)->lines[side].owner) & 0xff);
 }
 
 /* Reads all there is, which must be the stream's bytes from `from` on; how many, or -1. *end: what
@@ -110,7 +113,7 @@ static outcome judge_stream(struct arena *copy, uint64_t from, uint64_t before, 
 
 static void fill_with_rubbish(struct arena *arena)
 {
-    memset(arena->base, 0xa5, SIZE);
+    memset(layout(arena), 0xa5, ROOT);
 }
 
 static void leave_an_old_pipe(struct arena *arena)
@@ -123,14 +126,14 @@ static void leave_an_old_pipe(struct arena *arena)
 
 static int act_init(struct arena *arena)
 {
-    return hf_pipe_init(arena->base, CAPACITY);
+    return hf_pipe_init(arena->segment, layout(arena), CAPACITY);
 }
 
 /* No pipe, or the old one whole (before); or an empty one that works (after). */
 static outcome judge_init(struct arena *copy)
 {
     hf_pipe *reader;
-    int error = hf_pipe_open(copy->memory, copy->region, 0, HF_PIPE_READER, &reader);
+    int error = hf_pipe_open(copy->segment, layout(copy), HF_PIPE_READER, &reader);
     if (error == -EBADMSG) {
         return OUTCOME_BEFORE;
     }
@@ -153,12 +156,12 @@ static outcome judge_init(struct arena *copy)
 
 static int act_open_writer(struct arena *arena)
 {
-    return hf_pipe_open(arena->memory, arena->region, 0, HF_PIPE_WRITER, &pipe_of_victim);
+    return hf_pipe_open(arena->segment, layout(arena), HF_PIPE_WRITER, &pipe_of_victim);
 }
 
 static int act_open_reader(struct arena *arena)
 {
-    return hf_pipe_open(arena->memory, arena->region, 0, HF_PIPE_READER, &pipe_of_victim);
+    return hf_pipe_open(arena->segment, layout(arena), HF_PIPE_READER, &pipe_of_victim);
 }
 
 /* Not taken: somebody else can take it. Taken: nobody can, and the other side is told of a death.
@@ -166,7 +169,7 @@ static int act_open_reader(struct arena *arena)
 static outcome judge_open(struct arena *copy, hf_pipe_side side, int told)
 {
     hf_pipe *pipe;
-    int error = hf_pipe_open(copy->memory, copy->region, 0, side, &pipe);
+    int error = hf_pipe_open(copy->segment, layout(copy), side, &pipe);
     if (error == 0) {
         return OUTCOME_BEFORE;
     }
@@ -383,98 +386,109 @@ static int act_peek_in_vain(struct arena *arena)
 
 static outcome judge_empty(struct arena *copy)
 {
+    hf_pipe *reader = take_over(copy, HF_PIPE_READER);
     hf_pipe *writer = take_over(copy, HF_PIPE_WRITER);
     put(writer, 0, 300); /* wakes whom it believes asleep */
     hf_pipe_close(writer);
     int end;
-    int64_t count = drain(take_over(copy, HF_PIPE_READER), 0, &end);
+    int64_t count = drain(reader, 0, &end);
     return count == 300 && end == 0 ? OUTCOME_BEFORE : bad("the pipe does not work any more");
 }
+
+/* The victim has its slot. */
+static void prepare_slot(struct arena *arena)
+{
+    require(hf_segment_recover(arena->segment, NULL) == 0, "recover");
+}
+
+#define IN_A_SEGMENT .size = SIZE, .maximum = SIZE
 
 static const struct scenario scenarios[] = {
     {.name = "pipe.init.over_rubbish",
      .call = "hf_pipe_init",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = fill_with_rubbish,
      .act = act_init,
      .judge = judge_init},
     {.name = "pipe.init.over_an_old_pipe",
      .call = "hf_pipe_init",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = leave_an_old_pipe,
      .act = act_init,
      .judge = judge_init},
     {.name = "pipe.open.writer",
      .call = "hf_pipe_open",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init,
+     .prepare = prepare_slot,
      .act = act_open_writer,
      .judge = judge_open_writer},
     {.name = "pipe.open.reader",
      .call = "hf_pipe_open",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init,
+     .prepare = prepare_slot,
      .act = act_open_reader,
      .judge = judge_open_reader},
     {.name = "pipe.close.writer",
      .call = "hf_pipe_close",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init_with_a_sleeping_reader,
      .prepare = prepare_writer,
      .act = act_close,
      .judge = judge_close_writer},
     {.name = "pipe.close.reader",
      .call = "hf_pipe_close",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init,
      .prepare = prepare_reader,
      .act = act_close,
      .judge = judge_close_reader},
     {.name = "pipe.commit",
      .call = "hf_pipe_commit",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init,
      .prepare = prepare_commit,
      .act = act_commit,
      .judge = judge_commit},
     {.name = "pipe.commit.to_a_sleeper",
      .call = "hf_pipe_commit",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init_with_a_sleeping_reader,
      .prepare = prepare_commit,
      .act = act_commit,
      .judge = judge_commit},
     {.name = "pipe.write",
      .call = "hf_pipe_write",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init,
      .prepare = prepare_write,
      .act = act_write,
      .judge = judge_commit},
     {.name = "pipe.release",
      .call = "hf_pipe_release",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init,
      .prepare = prepare_release,
      .act = act_release,
      .judge = judge_release},
     {.name = "pipe.release.to_a_sleeper",
      .call = "hf_pipe_release",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init_with_a_sleeping_writer,
      .prepare = prepare_release,
      .act = act_release,
      .judge = judge_release},
     {.name = "pipe.read",
      .call = "hf_pipe_read",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init,
      .prepare = prepare_reader,
      .act = act_read,
      .judge = judge_release},
     {.name = "pipe.reserve.in_vain",
      .call = "hf_pipe_reserve",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init,
      .prepare = prepare_full,
      .act = act_reserve_in_vain,
@@ -482,7 +496,7 @@ static const struct scenario scenarios[] = {
      .judge = judge_full},
     {.name = "pipe.peek.in_vain",
      .call = "hf_pipe_peek",
-     .size = SIZE,
+     IN_A_SEGMENT,
      .set_up = init,
      .prepare = prepare_empty,
      .act = act_peek_in_vain,

@@ -4,7 +4,9 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "proof/board.h"
 #include "segment/handle.h"
@@ -208,6 +210,12 @@ static void leave_three_alive(struct arena *arena)
 
 static int act_join(struct arena *arena)
 {
+    hf_participant self;
+    return hf_participant_self(arena->segment, &self);
+}
+
+static int act_recover(struct arena *arena)
+{
     return hf_segment_recover(arena->segment, NULL);
 }
 
@@ -308,6 +316,7 @@ static outcome judge_undone(struct arena *copy)
 static void leave_a_busy_dead(struct arena *arena)
 {
     make_board(arena);
+    require(hf_thread_leave(arena->segment) == 0, "leave");
     leave_a_dead(arena, prepare_busy);
 }
 
@@ -367,6 +376,75 @@ static outcome judge_jumped(struct arena *copy)
     require(hf_mutex_consistent(&board->mutex[1]) == 0, "consistent");
     unlock(&board->mutex[1]);
     return OUTCOME_BEFORE;
+}
+
+/* ---- a restart of the machine ------------------------------------------------------------ */
+
+/* A second handle of the memory, as another process has it. */
+static hf_memory *again(hf_memory *memory)
+{
+    int ends[2];
+    hf_memory *received;
+    require(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "socketpair");
+    require(hf_memory_send(memory, ends[0]) == 0, "send");
+    require(hf_memory_receive(ends[1], &received) == 0, "receive");
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return received;
+}
+
+/* A segment whose participants were there before the machine was started. */
+static void leave_from_before_a_restart(struct arena *arena)
+{
+    require(hf_segment_init(arena->base, BOARD_SIZE, &arena->segment) == 0, "init");
+    leave_a_busy_dead(arena);
+    struct segment_header *header = header_of(arena->segment->view);
+    for (uint32_t n = 1; n <= SLOTS_PER_PAGE; n++) { /* no kernel has marked them */
+        if (claim_by(load_relaxed(&view_slot(arena->segment->view, n)->claim)) != 0) {
+            struct slot *slot = view_slot(arena->segment->view, n);
+            store_relaxed(view_life(arena->segment->view, n), 1);
+            if (n == 1) { /* one whose death was told otherwise, and whose number lives again */
+                os_identity living;
+                os_thread_identity(&living);
+                store_relaxed(&slot->life_kind, LIFE_LOCAL);
+                store_relaxed(&slot->identity_space, living.space);
+                store_relaxed(&slot->identity_start, living.start);
+                store_relaxed(&slot->identity_thread, living.thread);
+                store_relaxed(&slot->identity_process, living.process);
+            }
+        }
+    }
+    store_relaxed(&header->boot[0], load_relaxed(&header->boot[0]) + 1);
+    hf_segment_close(arena->segment);
+    arena->segment = NULL;
+}
+
+static hf_memory *to_open;
+
+static void prepare_memory(struct arena *arena)
+{
+    to_open = again(arena->memory);
+}
+
+static int act_open(struct arena *arena)
+{
+    (void)arena;
+    hf_segment *segment;
+    return hf_segment_open_memory(to_open, HF_READ_WRITE, &segment);
+}
+
+static outcome judge_restart(struct arena *copy)
+{
+    bool declared = false;
+    uint64_t boot[2];
+    require(os_boot_id(boot), "boot id");
+    declared = load_relaxed(&((struct segment_header *)(void *)copy->base)->boot[0]) == boot[0];
+    int error = hf_segment_open_memory(copy->memory, HF_READ_WRITE, &copy->segment);
+    if (error != 0) {
+        return bad("the segment cannot be opened: %s", hf_strerror(error));
+    }
+    outcome undone = judge_undone(copy);
+    return undone == OUTCOME_BAD ? undone : declared ? OUTCOME_AFTER : OUTCOME_BEFORE;
 }
 
 #define SEGMENT .size = BOARD_SIZE, .maximum = BOARD_SIZE
@@ -435,21 +513,21 @@ static const struct scenario scenarios[] = {
      .no_effect = true,
      .judge = judge_trim},
     {.name = "participant.join",
-     .call = "hf_segment_recover",
+     .call = "hf_participant_self",
      SEGMENT,
      .set_up = make_board,
      .act = act_join,
      .no_effect = true,
      .judge = judge_join},
     {.name = "participant.join.adding_slots",
-     .call = "hf_segment_recover",
+     .call = "hf_participant_self",
      SEGMENT,
      .set_up = leave_three_alive,
      .act = act_join,
      .no_effect = true,
      .judge = judge_join},
     {.name = "participant.join.taking_a_dead_ones_slot",
-     .call = "hf_segment_recover",
+     .call = "hf_participant_self",
      SEGMENT,
      .set_up = leave_four_slots_taken,
      .act = act_join,
@@ -473,9 +551,16 @@ static const struct scenario scenarios[] = {
      .call = "hf_segment_recover",
      SEGMENT,
      .set_up = leave_a_busy_dead,
-     .act = act_join,
+     .act = act_recover,
      .no_effect = true,
      .judge = judge_recovery},
+    {.name = "segment.open.after_a_restart",
+     .call = "hf_segment_open_memory",
+     .size = BOARD_SIZE,
+     .set_up = leave_from_before_a_restart,
+     .prepare = prepare_memory,
+     .act = act_open,
+     .judge = judge_restart},
     {.name = "recovery.after_a_jump",
      .call = "hf_thread_recover",
      SEGMENT,

@@ -185,6 +185,182 @@ static void prepare_large(struct arena *arena)
     require(act_add_large(arena) == 0, "add");
 }
 
+/* ---- what one transaction leaves to the next ---------------------------------------------- */
+
+/* What the first one has saved is not the second one's to restore. */
+static void prepare_second(struct arena *arena)
+{
+    struct board *board = board_of(arena);
+    begin(arena);
+    add(arena, board->odd, sizeof board->odd);
+    require(hf_tx_commit(arena->segment) == 0, "commit");
+    memset(board->odd, 7, sizeof board->odd);
+    prepare_open(arena);
+}
+
+/* Ranges that are no multiple of anything. */
+static int act_add_odd(struct arena *arena)
+{
+    struct board *board = board_of(arena);
+    int error = hf_tx_add(arena->segment, board->odd + 1, 13);
+    memset(board->odd + 1, 9, 13);
+    return error;
+}
+
+static outcome judge_odd(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    require(hf_segment_recover(copy->segment, NULL) == 0, "recover");
+    for (size_t i = 0; i < sizeof board->odd; i++) {
+        if (board->odd[i] != 7) {
+            return bad("byte %lu of the odd range is %u", (unsigned long)i, board->odd[i]);
+        }
+    }
+    return judge_accounts(copy);
+}
+
+/* ---- locks from before -------------------------------------------------------------------- */
+
+static void prepare_locked_before(struct arena *arena)
+{
+    lock(&board_of(arena)->mutex[0], 0);
+    lock(&board_of(arena)->mutex[1], 0);
+    begin(arena);
+    lock(&board_of(arena)->mutex[2], 0);
+    transfer(arena);
+    unlock(&board_of(arena)->mutex[0]);
+}
+
+static int have(hf_mutex *mutex)
+{
+    int error = hf_mutex_timedlock(mutex, SECOND);
+    if (error == -EOWNERDEAD) {
+        require(hf_mutex_consistent(mutex) == 0, "consistent");
+    }
+    unlock(mutex);
+    return error;
+}
+
+/* Before: both that were held at the start are suspect. After: the one unlocked inside is not. */
+static outcome judge_locks_before(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    int third = have(&board->mutex[2]);
+    bool committed = board->account[0] != SUM;
+    int first = have(&board->mutex[0]);
+    int second = have(&board->mutex[1]);
+    if (first != (committed ? 0 : -EOWNERDEAD) || second != -EOWNERDEAD ||
+        (!committed && third != 0)) {
+        return bad("%s, and the mutexes give %d, %d, %d", committed ? "committed" : "undone", first,
+                   second, third);
+    }
+    return if_whole(copy, committed ? OUTCOME_AFTER : OUTCOME_BEFORE);
+}
+
+/* Undone in any case. */
+static outcome judge_locks_before_abort(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    int third = have(&board->mutex[2]);
+    int first = have(&board->mutex[0]);
+    int second = have(&board->mutex[1]);
+    if (second != -EOWNERDEAD || board->account[0] != SUM || (first == -EOWNERDEAD && third != 0)) {
+        return bad("the mutexes give %d, %d, %d", first, second, third);
+    }
+    return if_whole(copy, first == 0 ? OUTCOME_AFTER : OUTCOME_BEFORE);
+}
+
+/* ---- mending inside ----------------------------------------------------------------------- */
+
+static void die_locked(struct arena *arena)
+{
+    lock(&board_of(arena)->mutex[0], 0);
+}
+
+static void leave_a_dead_owner(struct arena *arena)
+{
+    make_board(arena);
+    leave_a_dead(arena, die_locked);
+}
+
+static void prepare_mending(struct arena *arena)
+{
+    begin(arena);
+    lock(&board_of(arena)->mutex[0], -EOWNERDEAD);
+    transfer(arena);
+}
+
+static int act_mend(struct arena *arena)
+{
+    struct board *board = board_of(arena);
+    int error = hf_mutex_consistent(&board->mutex[0]);
+    unlock(&board->mutex[0]);
+    return error != 0 ? error : hf_tx_commit(arena->segment);
+}
+
+static int act_mend_and_abort(struct arena *arena)
+{
+    struct board *board = board_of(arena);
+    int error = hf_mutex_consistent(&board->mutex[0]);
+    unlock(&board->mutex[0]);
+    return error != 0 ? error : hf_tx_abort(arena->segment);
+}
+
+/* The data is good exactly if the transaction that mended it is there. */
+static outcome judge_mending(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    int error = have(&board->mutex[0]);
+    bool committed = board->account[0] != SUM;
+    if (error != (committed ? 0 : -EOWNERDEAD)) {
+        return bad("%s, and the mutex gives %d", committed ? "committed" : "undone", error);
+    }
+    return if_whole(copy, committed ? OUTCOME_AFTER : OUTCOME_BEFORE);
+}
+
+/* The lock stays held: mended, it is good for this owner from the commit on. */
+static int act_mend_and_keep(struct arena *arena)
+{
+    struct board *board = board_of(arena);
+    int error = hf_mutex_consistent(&board->mutex[0]);
+    if (error == 0) {
+        error = hf_tx_commit(arena->segment);
+    }
+    unlock(&board->mutex[0]);
+    return error;
+}
+
+static outcome judge_mending_kept(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    int error = have(&board->mutex[0]);
+    bool committed = board->account[0] != SUM;
+    if ((error != 0 && error != -EOWNERDEAD) || (!committed && error == 0)) {
+        return bad("%s, and the mutex gives %d", committed ? "committed" : "undone", error);
+    }
+    return if_whole(copy, error == 0 ? OUTCOME_AFTER : OUTCOME_BEFORE);
+}
+
+/* ---- a lock that is unlocked inside and taken again --------------------------------------- */
+
+static void prepare_unlocked_inside(struct arena *arena)
+{
+    begin(arena);
+    lock(&board_of(arena)->mutex[0], 0);
+    unlock(&board_of(arena)->mutex[0]);
+}
+
+static int act_take_again_and_commit(struct arena *arena)
+{
+    int error = hf_mutex_lock(&board_of(arena)->mutex[0]);
+    return error != 0 ? error : hf_tx_commit(arena->segment);
+}
+
+static outcome judge_taken_again(struct arena *copy)
+{
+    return if_whole(copy, have(&board_of(copy)->mutex[0]) == 0 ? OUTCOME_BEFORE : OUTCOME_AFTER);
+}
+
 #define ON_A_BOARD .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board
 
 static const struct scenario scenarios[] = {
@@ -209,6 +385,13 @@ static const struct scenario scenarios[] = {
      .act = act_add_again,
      .no_effect = true,
      .judge = judge_accounts},
+    {.name = "tx.add.odd_in_a_second_one",
+     .call = "hf_tx_add",
+     ON_A_BOARD,
+     .prepare = prepare_second,
+     .act = act_add_odd,
+     .no_effect = true,
+     .judge = judge_odd},
     {.name = "tx.add.beyond_the_slot",
      .call = "hf_tx_add",
      ON_A_BOARD,
@@ -235,6 +418,49 @@ static const struct scenario scenarios[] = {
      .prepare = prepare_unlocked,
      .act = act_commit,
      .judge = judge_small},
+    {.name = "tx.commit.with_locks_from_before",
+     .call = "hf_tx_commit",
+     ON_A_BOARD,
+     .prepare = prepare_locked_before,
+     .act = act_commit,
+     .judge = judge_locks_before},
+    {.name = "tx.commit.keeps_a_lock_taken_again",
+     .call = "hf_tx_commit",
+     ON_A_BOARD,
+     .prepare = prepare_unlocked_inside,
+     .act = act_take_again_and_commit,
+     .judge = judge_taken_again},
+    {.name = "tx.abort.with_locks_from_before",
+     .call = "hf_tx_abort",
+     ON_A_BOARD,
+     .prepare = prepare_locked_before,
+     .act = act_abort,
+     .judge = judge_locks_before_abort},
+    {.name = "tx.commit.mends",
+     .call = "hf_mutex_consistent",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .set_up = leave_a_dead_owner,
+     .prepare = prepare_mending,
+     .act = act_mend,
+     .judge = judge_mending},
+    {.name = "tx.commit.mends_and_keeps",
+     .call = "hf_mutex_consistent",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .set_up = leave_a_dead_owner,
+     .prepare = prepare_mending,
+     .act = act_mend_and_keep,
+     .judge = judge_mending_kept},
+    {.name = "tx.abort.of_mending",
+     .call = "hf_mutex_consistent",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .set_up = leave_a_dead_owner,
+     .prepare = prepare_mending,
+     .act = act_mend_and_abort,
+     .no_effect = true,
+     .judge = judge_mending},
     {.name = "tx.abort",
      .call = "hf_tx_abort",
      ON_A_BOARD,

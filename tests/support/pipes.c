@@ -7,14 +7,31 @@
 #include "support/pipes.h"
 #include "support/support.h"
 
-#define CANARY 0x5a
+#define CANARY       0x5a
+#define CANARY_BYTES (HF_SEGMENT_PAGE - sizeof(struct pipe_layout))
+
+/* The root is all there is besides the segment's own. */
+static void make_pipe(struct place *place)
+{
+    void *root;
+    assert_ok(hf_segment_root(place->segment, HF_SEGMENT_PAGE + place->capacity, &root));
+    assert_ok(hf_thread_leave(place->segment));
+    place->root = root;
+    memset(root, CANARY, CANARY_BYTES);
+    place->layout = (struct pipe_layout *)(void *)(place->root + CANARY_BYTES);
+    assert_ok(hf_pipe_init(place->segment, place->layout, place->capacity));
+}
+
+static uint64_t segment_size(uint64_t capacity)
+{
+    return HF_SEGMENT_SIZE_MIN + HF_SEGMENT_PAGE + capacity;
+}
 
 struct place new_place(uint64_t capacity)
 {
     struct place place = {.capacity = capacity};
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t size = page + (size_t)capacity;
-    place.offset = page - sizeof(struct pipe_layout);
+    size_t size = (size_t)segment_size(capacity);
     /* The page behind stays reserved and inaccessible. */
     char *hole = mmap(NULL, size + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(hole != MAP_FAILED);
@@ -22,23 +39,31 @@ struct place new_place(uint64_t capacity)
     hf_region_options there = {.address = hole, .exactly = true};
     assert_ok(hf_anonymous_create(size, NULL, &place.memory));
     assert_ok(hf_region_map(place.memory, &there, &place.region));
-    memset(hole, CANARY, (size_t)place.offset);
-    place.layout = (struct pipe_layout *)(void *)(hole + place.offset);
-    assert_ok(hf_pipe_init(place.layout, capacity));
+    assert_ok(hf_segment_init(hole, size, &place.segment));
+    make_pipe(&place);
+    assert_ptr_equal(place.layout->ring + capacity, hole + size);
+    return place;
+}
+
+struct place new_object_place(uint64_t capacity)
+{
+    struct place place = {.capacity = capacity};
+    assert_ok(hf_segment_create_anonymous(segment_size(capacity), NULL, &place.segment));
+    make_pipe(&place);
     return place;
 }
 
 void expect_canary(const struct place *place)
 {
-    const unsigned char *bytes = hf_region_address(place->region);
-    for (uint64_t i = 0; i < place->offset; i++) {
-        assert_int_equal(bytes[i], CANARY);
+    for (uint64_t i = 0; i < CANARY_BYTES; i++) {
+        assert_int_equal(place->root[i], CANARY);
     }
 }
 
 void close_place(struct place *place)
 {
     expect_canary(place);
+    hf_segment_close(place->segment);
     hf_region_unmap(place->region);
     hf_memory_close(place->memory);
 }
@@ -46,7 +71,7 @@ void close_place(struct place *place)
 hf_pipe *open_side(struct place *place, hf_pipe_side side)
 {
     hf_pipe *pipe = NULL;
-    assert_ok(hf_pipe_open(place->memory, place->region, place->offset, side, &pipe));
+    assert_ok(hf_pipe_open(place->segment, place->layout, side, &pipe));
     assert_non_null(pipe);
     return pipe;
 }

@@ -5,24 +5,33 @@
 
 #include "channel/pipe_layout.h"
 #include "holdfast/pipe.h"
+#include "holdfast/region.h"
 
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 
 /*
- *     0         3712        4096                    4096 + capacity
- *     | canary  | header    | ring                  | nothing: an access faults
+ * A segment of no more pages than it needs, the last ones its root:
+ *
+ *     0          8192      11904       12288                   12288 + capacity
+ *     | segment  | canary  | header    | ring                  | nothing: an access faults
  */
 struct place {
-    hf_memory *memory;
+    hf_memory *memory; /* NULL: the segment's own */
     hf_region *region;
-    uint64_t offset; /* of the pipe in the region */
+    hf_segment *segment;
+    unsigned char *root;
     uint64_t capacity;
     struct pipe_layout *layout;
 };
 
-/* Anonymous memory with a new pipe in it, inherited by children; closed by close_place. */
+/* A new pipe in memory that children inherit; closed by close_place. The caller's thread is no
+   participant yet. */
 struct place new_place(uint64_t capacity);
+
+/* The same in a segment that has a descriptor, with nothing inaccessible behind it. */
+struct place new_object_place(uint64_t capacity);
+
 void close_place(struct place *place);
 void expect_canary(const struct place *place);
 

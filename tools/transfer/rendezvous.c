@@ -18,11 +18,6 @@
 #define TAKE_OVER_PAUSE_MS 10
 #define PUBLISH_TRIES      1000
 
-static int descriptor(const struct rendezvous *r)
-{
-    return hf_memory_descriptor(r->memory);
-}
-
 int rendezvous_object(char object[HF_SHM_NAME_MAX + 1], const char *name, uint32_t user)
 {
     size_t length = strlen(name);
@@ -79,8 +74,41 @@ static int still_named(const char *object, hf_memory *memory)
     return error;
 }
 
+/* The rendezvous in the segment; NULL if it is none. */
+static struct rendezvous_layout *find_layout(hf_segment *segment)
+{
+    void *root;
+    if (hf_segment_root(segment, 0, &root) != 0) {
+        return NULL;
+    }
+    struct rendezvous_layout *layout = root;
+    bool whole = hf_segment_root(segment, sizeof *layout, &root) == 0 &&
+                 layout->magic == RENDEZVOUS_MAGIC && layout->version == RENDEZVOUS_VERSION;
+    return whole ? layout : NULL;
+}
+
+static bool lives(hf_segment *segment, uint64_t participant)
+{
+    bool alive = false;
+    hf_participant who = {participant};
+    return hf_participant_lives(segment, who, &alive) == 0 && alive;
+}
+
+/* Is that the memory of a rendezvous whose server lives? Takes the memory over; closes it only in
+ *segment (NULL: it is no segment). */
+static bool is_alive(hf_memory *memory, hf_segment **segment)
+{
+    *segment = NULL;
+    if (hf_segment_open_memory(memory, HF_READ_WRITE, segment) != 0) {
+        *segment = NULL;
+        return false;
+    }
+    struct rendezvous_layout *layout = find_layout(*segment);
+    return layout != NULL && lives(*segment, load_acquire(&layout->server));
+}
+
 /*
- * Only who holds an object's SERVER_BYTE removes its name, and only after having seen, with the
+ * Only who holds an object's REMOVER_BYTE removes its name, and only after having seen, with the
  * byte held, that the name still stands for that object: two that take over at once cannot
  * remove each other's.
  */
@@ -91,14 +119,22 @@ int rendezvous_remove(const char *object)
     if (error != 0) {
         return error;
     }
-    error = os_byte_lock(hf_memory_descriptor(memory), SERVER_BYTE);
+    error = os_byte_lock(hf_memory_descriptor(memory), REMOVER_BYTE);
     if (error == 0) {
         error = still_named(object, memory);
+    }
+    hf_segment *segment = NULL;
+    if (error == 0 && is_alive(memory, &segment)) {
+        error = -EBUSY;
     }
     if (error == 0) {
         error = hf_shm_remove(object);
     }
-    hf_memory_close(memory);
+    if (segment != NULL) {
+        hf_segment_close(segment);
+    } else {
+        hf_memory_close(memory);
+    }
     return error;
 }
 
@@ -107,7 +143,7 @@ static int publish(struct rendezvous *r)
 {
     int busy = 0;
     for (int turn = 0; turn < PUBLISH_TRIES; turn++) {
-        int error = hf_shm_publish(r->memory, r->object);
+        int error = hf_segment_publish(r->segment, r->object);
         if (error != -EEXIST) {
             return error;
         }
@@ -121,13 +157,25 @@ static int publish(struct rendezvous *r)
     return -EBUSY; /* others come and go under the name faster than we */
 }
 
-static int map(struct rendezvous *r)
+/* Fills the root in: alive before it can be seen. */
+static int furnish(struct rendezvous *r, const struct place *target)
 {
-    int error = hf_region_map(r->memory, NULL, &r->region);
+    void *root;
+    hf_participant self;
+    int error = hf_segment_root(r->segment, sizeof *r->shared, &root);
     if (error == 0) {
-        r->shared = hf_region_address(r->region);
+        error = hf_participant_self(r->segment, &self);
     }
-    return error;
+    if (error != 0) {
+        return error;
+    }
+    r->shared = root;
+    r->shared->magic = RENDEZVOUS_MAGIC;
+    r->shared->version = RENDEZVOUS_VERSION;
+    r->shared->target_device = target->device;
+    r->shared->target_inode = target->inode;
+    store_release(&r->shared->server, self.value); /* partner: rendezvous_server_lives */
+    return 0;
 }
 
 int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_options *options,
@@ -138,23 +186,16 @@ int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_op
     if (error != 0) {
         return error;
     }
-    hf_memory_options with = *options;
-    with.sparse = true; /* lanes are reserved as they are taken */
-    error = hf_shm_prepare(RENDEZVOUS_SIZE, &with, &r->memory);
+    hf_segment_options with = {.maximum = RENDEZVOUS_MAXIMUM,
+                               .mode = options->mode,
+                               .group = options->group,
+                               .set_group = options->set_group};
+    error = hf_segment_prepare(RENDEZVOUS_SIZE, &with, &r->segment);
     if (error != 0) {
+        r->segment = NULL;
         return error == -EPERM ? -EACCES : error; /* not: somebody else has the name */
     }
-    error = hf_memory_reserve(r->memory, 0, LANES_AT);
-    if (error == 0) {
-        error = map(r);
-    }
-    if (error == 0) {
-        r->shared->magic = RENDEZVOUS_MAGIC;
-        r->shared->version = RENDEZVOUS_VERSION;
-        r->shared->target_device = target->device;
-        r->shared->target_inode = target->inode;
-        error = os_byte_lock(descriptor(r), SERVER_BYTE); /* alive before it can be seen */
-    }
+    error = furnish(r, target);
     if (error == 0) {
         error = publish(r);
     }
@@ -166,7 +207,7 @@ int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_op
 
 void rendezvous_unpublish(struct rendezvous *r)
 {
-    if (still_named(r->object, r->memory) == 0) {
+    if (still_named(r->object, hf_segment_memory(r->segment)) == 0) {
         (void)hf_shm_remove(r->object);
     }
 }
@@ -179,7 +220,7 @@ uint32_t rendezvous_rung(const struct rendezvous *r)
 void rendezvous_ring(struct rendezvous *r)
 {
     (void)fetch_add_release(&r->shared->doorbell, 1); /* partner: rendezvous_rung */
-    os_wake(&r->shared->doorbell, 1);
+    (void)os_wake(&r->shared->doorbell, 1);
 }
 
 void rendezvous_listen(struct rendezvous *r, uint32_t rung, int64_t timeout_ns)
@@ -192,27 +233,23 @@ bool rendezvous_is_calling(const struct rendezvous *r, unsigned lane)
     return load_acquire(&r->shared->lanes[lane].state) == LANE_CALLING; /* partner: call */
 }
 
-static uint64_t lane_byte(unsigned lane)
+bool rendezvous_is_held(const struct rendezvous *r, unsigned lane)
 {
-    return lane_place(lane) + 2;
-}
-
-/* Does another process hold the lane? Where the system cannot tell, yes. */
-static bool lane_is_held(const struct rendezvous *r, unsigned lane)
-{
-    bool held;
-    return os_byte_locked(descriptor(r), lane_byte(lane), &held) != 0 || held;
+    uint64_t owner = load_acquire(&r->shared->lanes[lane].owner); /* partner: take_lane */
+    return owner != 0 && lives(r->segment, owner);
 }
 
 bool rendezvous_is_abandoned(const struct rendezvous *r, unsigned lane)
 {
     uint32_t state = load_acquire(&r->shared->lanes[lane].state);
-    return state != LANE_FREE && state != LANE_CALLING && !lane_is_held(r, lane);
+    uint64_t owner = load_acquire(&r->shared->lanes[lane].owner);
+    return (state != LANE_FREE || owner != 0) && state != LANE_CALLING &&
+           !rendezvous_is_held(r, lane);
 }
 
-bool rendezvous_is_left(const struct rendezvous *r, unsigned lane)
+char *rendezvous_lane(const struct rendezvous *r, unsigned lane)
 {
-    return !lane_is_held(r, lane);
+    return hf_segment_at(r->segment, r->shared->lanes[lane].memory);
 }
 
 /* Opens both pipes of a lane for one side. */
@@ -220,10 +257,13 @@ static int open_pipes(struct rendezvous *r, unsigned lane, uint64_t out, uint64_
                       struct connection *c)
 {
     *c = (struct connection){.lane = lane};
-    uint64_t place = lane_place(lane);
-    int error = hf_pipe_open(r->memory, r->region, place + out, HF_PIPE_WRITER, &c->out);
+    char *place = rendezvous_lane(r, lane);
+    if (place == NULL) {
+        return -EBADMSG;
+    }
+    int error = hf_pipe_open(r->segment, place + out, HF_PIPE_WRITER, &c->out);
     if (error == 0) {
-        error = hf_pipe_open(r->memory, r->region, place + in, HF_PIPE_READER, &c->in);
+        error = hf_pipe_open(r->segment, place + in, HF_PIPE_READER, &c->in);
     }
     if (error != 0) {
         connection_close(c);
@@ -233,24 +273,26 @@ static int open_pipes(struct rendezvous *r, unsigned lane, uint64_t out, uint64_
 
 int rendezvous_accept(struct rendezvous *r, unsigned lane, struct connection *c)
 {
-    /* A client reserves it, but one that means us harm need not have. */
-    int error = hf_memory_reserve(r->memory, lane_place(lane), LANE_STRIDE);
-    if (error == 0) {
-        error = open_pipes(r, lane, LANE_REPLY, LANE_DATA, c);
-    }
-    _Atomic uint32_t *state = &r->shared->lanes[lane].state;
+    int error = open_pipes(r, lane, LANE_REPLY, LANE_DATA, c);
+    shared_u32 *state = &r->shared->lanes[lane].state;
     store_release(state, error == 0 ? LANE_SERVING : LANE_LEFT); /* partner: await_answer */
-    os_wake(state, 1);
+    (void)os_wake(state, 1);
     return error;
 }
 
 bool rendezvous_free_lane(struct rendezvous *r, unsigned lane)
 {
-    if (lane_is_held(r, lane)) {
+    struct lane_line *line = &r->shared->lanes[lane];
+    uint64_t owner = load_acquire(&line->owner);
+    if (owner != 0 && lives(r->segment, owner)) {
         return false;
     }
-    (void)hf_memory_discard(r->memory, lane_place(lane), LANE_STRIDE);
-    store_release(&r->shared->lanes[lane].state, LANE_FREE); /* partner: take_lane */
+    if (line->memory.value != 0) {
+        (void)hf_pages_free(r->segment, LANE_SIZE, &line->memory);
+        (void)hf_segment_trim(r->segment, NULL);
+    }
+    store_release(&line->state, LANE_FREE); /* partner: take_lane */
+    (void)cas_release(&line->owner, &owner, 0);
     return true;
 }
 
@@ -258,9 +300,25 @@ bool rendezvous_free_lane(struct rendezvous *r, unsigned lane)
 
 bool rendezvous_server_lives(const struct rendezvous *r)
 {
-    bool held;
-    /* Where the system cannot tell, a death is never inferred. */
-    return os_byte_locked(descriptor(r), SERVER_BYTE, &held) != 0 || held;
+    return lives(r->segment, load_acquire(&r->shared->server)); /* partner: furnish */
+}
+
+/* Opens the segment that the memory is, if it is a rendezvous with a live server. Takes the memory
+ * over. */
+static int enter(struct rendezvous *r, hf_memory *memory)
+{
+    int error = hf_segment_open_memory(memory, HF_READ_WRITE, &r->segment);
+    if (error != 0) {
+        r->segment = NULL;
+        hf_memory_close(memory);
+        return error == -ENODATA || error == -EPROTONOSUPPORT || error == -ENOEXEC ? -EBADMSG
+                                                                                   : error;
+    }
+    r->shared = find_layout(r->segment);
+    if (r->shared == NULL) {
+        return -EBADMSG;
+    }
+    return rendezvous_server_lives(r) ? 0 : -ENOENT;
 }
 
 int rendezvous_open(struct rendezvous *r, const char *name, uint32_t user)
@@ -270,26 +328,12 @@ int rendezvous_open(struct rendezvous *r, const char *name, uint32_t user)
     if (error != 0) {
         return error;
     }
-    error = open_owned(r->object, user, &r->memory);
+    hf_memory *memory;
+    error = open_owned(r->object, user, &memory);
     if (error != 0) {
-        r->memory = NULL;
         return error;
     }
-    uint64_t size;
-    error = hf_memory_size(r->memory, &size);
-    if (error == 0 && size != RENDEZVOUS_SIZE) {
-        error = -EBADMSG;
-    }
-    if (error == 0) {
-        error = map(r);
-    }
-    if (error == 0 &&
-        (r->shared->magic != RENDEZVOUS_MAGIC || r->shared->version != RENDEZVOUS_VERSION)) {
-        error = -EBADMSG;
-    }
-    if (error == 0 && !rendezvous_server_lives(r)) {
-        error = -ENOENT;
-    }
+    error = enter(r, memory);
     if (error != 0) {
         rendezvous_close(r);
     }
@@ -299,14 +343,13 @@ int rendezvous_open(struct rendezvous *r, const char *name, uint32_t user)
 /* Makes both pipes in memory of the lane's own. */
 static int furnish_lane(struct rendezvous *r, unsigned lane, struct connection *c)
 {
-    uint64_t place = lane_place(lane);
-    char *base = hf_region_address(r->region);
-    int error = hf_memory_reserve(r->memory, place, LANE_STRIDE);
+    int error = hf_pages_alloc(r->segment, LANE_SIZE, &r->shared->lanes[lane].memory);
+    char *place = error == 0 ? rendezvous_lane(r, lane) : NULL;
     if (error == 0) {
-        error = hf_pipe_init(base + place + LANE_REPLY, REPLY_CAPACITY);
+        error = hf_pipe_init(r->segment, place + LANE_REPLY, REPLY_CAPACITY);
     }
     if (error == 0) {
-        error = hf_pipe_init(base + place + LANE_DATA, DATA_CAPACITY);
+        error = hf_pipe_init(r->segment, place + LANE_DATA, DATA_CAPACITY);
     }
     if (error == 0) {
         error = open_pipes(r, lane, LANE_DATA, LANE_REPLY, c);
@@ -314,22 +357,33 @@ static int furnish_lane(struct rendezvous *r, unsigned lane, struct connection *
     return error;
 }
 
+/* Ours no more: the server frees it. */
+static void give_lane_up(struct rendezvous *r, unsigned lane)
+{
+    store_release(&r->shared->lanes[lane].owner, 0); /* partner: rendezvous_is_held */
+}
+
 /* Takes this lane if it is free; -EBUSY if not. */
 static int take_lane(struct rendezvous *r, unsigned lane, struct connection *c)
 {
-    _Atomic uint32_t *state = &r->shared->lanes[lane].state;
-    int error = os_byte_lock(descriptor(r), lane_byte(lane));
+    struct lane_line *line = &r->shared->lanes[lane];
+    hf_participant self;
+    uint64_t nobody = 0;
+    int error = hf_participant_self(r->segment, &self);
     if (error != 0) {
         return error;
     }
-    if (load_acquire(state) != LANE_FREE) {
+    if (!cas_acquire(&line->owner, &nobody, self.value)) {
+        return -EBUSY;
+    }
+    if (load_acquire(&line->state) != LANE_FREE) {
         error = -EBUSY; /* its last client has gone, and the server has not yet freed it */
     } else {
-        store_release(state, LANE_TAKEN); /* partner: rendezvous_is_abandoned */
+        store_release(&line->state, LANE_TAKEN); /* partner: rendezvous_is_abandoned */
         error = furnish_lane(r, lane, c);
     }
     if (error != 0) {
-        (void)os_byte_unlock(descriptor(r), lane_byte(lane));
+        give_lane_up(r, lane);
     }
     return error;
 }
@@ -337,7 +391,7 @@ static int take_lane(struct rendezvous *r, unsigned lane, struct connection *c)
 /* Rings, and waits for the server to take the call. */
 static int await_answer(struct rendezvous *r, unsigned lane)
 {
-    _Atomic uint32_t *state = &r->shared->lanes[lane].state;
+    shared_u32 *state = &r->shared->lanes[lane].state;
     store_release(state, LANE_CALLING); /* partner: rendezvous_is_calling */
     rendezvous_ring(r);
     for (;;) {
@@ -360,7 +414,7 @@ int rendezvous_call(struct rendezvous *r, struct connection *c)
             error = await_answer(r, lane);
             if (error != 0) {
                 connection_close(c);
-                (void)os_byte_unlock(descriptor(r), lane_byte(lane));
+                give_lane_up(r, lane);
             }
             return error;
         }
@@ -381,8 +435,6 @@ void connection_close(struct connection *c)
 
 void rendezvous_close(struct rendezvous *r)
 {
-    hf_region_unmap(r->region);
-    hf_memory_close(r->memory); /* and with it go the locks */
-    r->region = NULL;
-    r->memory = NULL;
+    hf_segment_close(r->segment); /* and with it goes this participant */
+    r->segment = NULL;
 }

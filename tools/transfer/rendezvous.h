@@ -8,13 +8,12 @@
 
 #include "holdfast/memory.h"
 #include "holdfast/pipe.h"
-#include "holdfast/region.h"
+#include "holdfast/segment.h"
 #include "transfer/rendezvous_layout.h"
 
 /* A rendezvous as this process sees it. */
 struct rendezvous {
-    hf_memory *memory;
-    hf_region *region;
+    hf_segment *segment;
     struct rendezvous_layout *shared;
     char object[HF_SHM_NAME_MAX + 1]; /* the shared memory object's name */
 };
@@ -61,8 +60,11 @@ bool rendezvous_is_calling(const struct rendezvous *r, unsigned lane);
 /* Is a lane that we do not serve neither free nor calling, and nobody's? */
 bool rendezvous_is_abandoned(const struct rendezvous *r, unsigned lane);
 
-/* Has the client of a lane that we serve gone? */
-bool rendezvous_is_left(const struct rendezvous *r, unsigned lane);
+/* Does a live client have the lane? */
+bool rendezvous_is_held(const struct rendezvous *r, unsigned lane);
+
+/* The lane's memory; NULL if it has none. */
+char *rendezvous_lane(const struct rendezvous *r, unsigned lane);
 
 /* Answers the call on a lane; on an error the client is told that there is no connection. */
 int rendezvous_accept(struct rendezvous *r, unsigned lane, struct connection *c);
@@ -85,7 +87,7 @@ bool rendezvous_server_lives(const struct rendezvous *r);
 /* Closes the pipes: what the other side takes for the end. */
 void connection_close(struct connection *c);
 
-/* Lets go of everything; connections are closed already. */
+/* Lets go of everything, a client's lane too; connections are closed already. */
 void rendezvous_close(struct rendezvous *r);
 
 #endif
