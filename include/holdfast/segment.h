@@ -13,12 +13,12 @@
  *     hf_segment_open_or_create("bank", 65536, NULL, NULL, &segment);
  *     hf_segment_root(segment, sizeof(struct bank), &root);
  *
- * Handles belong to the process. All handles of one segment share one mapping (a read-only one that was
- * opened first keeps its own), so a pointer into it
- * is good until the last of them is closed. In a forked child inherited handles go on working; its
- * threads are participants of their own, holding nothing. A vfork child must not call the library.
- * A process must not close, nor open and close, a segment's file behind the library's back: where
- * the kernel has no robust lists, others then take it for dead.
+ * Handles belong to the process. All handles of one segment share one mapping (a read-only one that
+ * was opened first keeps its own), so a pointer into it is good until the last of them is closed.
+ * In a forked child inherited handles go on working; its threads are participants of their own,
+ * holding nothing. A vfork child must not call the library. A process must not close, nor open and
+ * close, a segment's file behind the library's back: where the kernel has no robust lists, others
+ * then take it for dead.
  *
  * Functions may run in several threads at once, save close with anything on the same handle. None
  * is async-signal-safe: a signal handler that interrupts a call and calls in gets -EDEADLK and has
