@@ -100,7 +100,7 @@ static struct head *find_head(struct flavour *flavour)
 
 static loose *untagged(void *pointer)
 {
-    /* Bit 0: a priority-inheriting mutex. NOLINTNEXTLINE(performance-no-int-to-ptr) */
+    /* Bit 0: a priority-inheriting mutex. */
     return (loose *)((uintptr_t)pointer & ~(uintptr_t)1);
 }
 

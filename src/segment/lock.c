@@ -27,7 +27,7 @@
 #define SLICE_NS        (INT64_C(90) * 1000 * 1000)
 #define SLICE_UNTOLD_NS (INT64_C(45) * 1000 * 1000)
 
-/* After a sleep that was not woken, and after trying, the system is asked whether the owner lives:
+/* After a sleep, however it ended, and after trying, the system is asked whether the owner lives:
    not more often than this. */
 #define ASK_NS (UINT64_C(10) * 1000 * 1000)
 
@@ -184,9 +184,7 @@ static bool wait_for_owner(struct participant *p, struct lock *lock, uint32_t wo
             }
             word |= LOCK_WAITERS;
         }
-        if (sleep_beside(&lock->word, word, &holder, ns < slice ? ns : slice) != -ETIMEDOUT) {
-            return true;
-        }
+        (void)sleep_beside(&lock->word, word, &holder, ns < slice ? ns : slice);
     }
     if (there == PRESENCE_ALIVE && time_to_ask(p)) {
         there = presence_of(p->view, owner, true, &holder);

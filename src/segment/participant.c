@@ -298,13 +298,13 @@ static void release_slot(struct participant *p)
     struct slot *slot = p->slot;
     shared_u32 *life = life_of(p);
     uint32_t was = exchange_release(life, 0);
-    if ((was & OS_LIFE_WAITERS) != 0) {
-        (void)os_wake(life, INT_MAX);
-    }
     os_life_unlink(&p->life);
     crash_fence();
     store_release(&slot->claim, claim_word(0, 0, p->turn, 0));
     crash_fence();
+    if ((was & OS_LIFE_WAITERS) != 0) { /* now that they can see that nobody is here any more */
+        (void)os_wake(life, INT_MAX);
+    }
     if (p->view->fd >= 0 && p->view->kind != VIEW_PRIVATE) {
         (void)os_process_unlock(p->view->fd, BYTE_SLOT + p->number);
     }

@@ -8,6 +8,8 @@
 #ifndef HF_SEGMENT_PARTICIPANT_H
 #define HF_SEGMENT_PARTICIPANT_H
 
+#include <errno.h>
+
 #include "os/os.h"
 #include "segment/view.h"
 

@@ -636,8 +636,6 @@ TEST(exec_hands_the_locks_over_without_waiting_on_two_words_too)
 
 /* ---- programs that are started ------------------------------------------------------------ */
 
-extern char **environ;
-
 static int start_programs(void *context)
 {
     struct scene *scene = context;

@@ -46,7 +46,6 @@ static int find(struct lock *lock, struct participant **participant, uint64_t *o
 /* Where the segment begins, if the lock is right about its place; it could be anywhere. */
 static inline const char *base_of(const struct lock *lock, uint64_t offset)
 {
-    /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
     return (const char *)((uintptr_t)lock - (uintptr_t)offset);
 }
 

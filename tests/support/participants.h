@@ -78,10 +78,10 @@ void expect_in_time(int64_t *times, size_t count, int64_t limit_ms);
 /* ---- bodies of children ------------------------------------------------------------------- */
 
 /* Takes the mutex, tells 1, and waits. */
-int hold_the_mutex(void *scene);
+int hold_the_mutex(void *context);
 
 /* Locks inside a transaction, writes, tells 1, and waits. */
-int hold_in_a_transaction(void *scene);
+int hold_in_a_transaction(void *context);
 
 /* What hold_in_a_transaction writes over. */
 #define VALUE_BEFORE UINT64_C(1000)
