@@ -323,9 +323,13 @@ int os_at_thread_exit(void (*leave)(void *value), void *value);
 /* A word that is zero again in a forked child, and whoever reads it there is the child's first. */
 _Atomic uint64_t *os_fork_page(void);
 
-/* Between the two this thread cannot be cancelled. */
-int os_cancel_disable(void);
-void os_cancel_restore(int state);
+/* Between the two this thread is neither cancelled nor interrupted by a signal handler. */
+typedef struct os_quiet {
+    uint64_t signals[16];
+    int cancel;
+} os_quiet;
+void os_quiet_begin(os_quiet *quiet);
+void os_quiet_end(const os_quiet *quiet);
 
 /* ---- the machine's identity -------------------------------------------------------------- */
 

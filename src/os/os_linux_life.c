@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -324,16 +325,24 @@ int os_at_thread_exit(void (*leave)(void *value), void *value)
     return exit_error != 0 ? exit_error : -pthread_setspecific(exit_key, value);
 }
 
-int os_cancel_disable(void)
+_Static_assert(sizeof(sigset_t) <= sizeof(((os_quiet *)0)->signals), "a set of signals fits");
+
+void os_quiet_begin(os_quiet *quiet)
 {
-    int state = PTHREAD_CANCEL_ENABLE;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    return state;
+    sigset_t all;
+    sigset_t before;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &quiet->cancel);
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    memcpy(quiet->signals, &before, sizeof before);
 }
 
-void os_cancel_restore(int state)
+void os_quiet_end(const os_quiet *quiet)
 {
-    (void)pthread_setcancelstate(state, NULL);
+    sigset_t before;
+    memcpy(&before, quiet->signals, sizeof before);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_setcancelstate(quiet->cancel, NULL);
 }
 
 /* ---- fork -------------------------------------------------------------------------------- */

@@ -281,7 +281,7 @@ static int take_slot(struct participant *p)
     for (unsigned tries = 0; !claim_any(p); tries++) {
         uint32_t nothing = 0;
         bool all = load_acquire(&header_of(p->view)->slot_runs[SLOT_RUNS - 1]) != 0;
-        if (tries == 50 || all) {
+        if (tries == 300 || all) {
             return -EAGAIN;
         }
         (void)os_wait(&nothing, 0, INT64_C(1000000)); /* who took the last one is making more */
@@ -319,17 +319,35 @@ static void forget_recent(void)
     thread_here.recent = NULL;
 }
 
-/* Undoes what the participant left open, and gives its slot back. */
+/* Takes it off this thread's list. */
+static void unlist(const struct participant *p)
+{
+    for (struct participant **at = &thread_here.all; *at != NULL; at = &(*at)->next) {
+        if (*at == p) {
+            *at = p->next;
+            break;
+        }
+    }
+    forget_recent();
+}
+
+/* Undoes what the participant left open, and gives its slot back. A handler that calls in meets it
+   busy, or not at all. */
 static void leave(struct participant *p)
 {
+    p->busy = true;
+    crash_fence();
     recovery_of_own_slot(p);
     pages_give_back_log(p);
-    (void)process_lock();
+    if (process_lock() != 0) {
+        return;
+    }
+    unlist(p);
     release_slot(p);
     p->view->participants--;
     view_drop(p->view);
-    process_unlock();
     free(p);
+    process_unlock();
 }
 
 /* In a child, what the parent's thread had here is the parent's. */
@@ -348,16 +366,13 @@ static void drop_inherited(void)
 /* At the thread's end. It may have been cancelled inside a call: hence recovery. */
 static void leave_all(void *thread)
 {
-    struct thread *t = thread;
+    const struct thread *t = thread;
     if (t->turn != process_turn()) {
         drop_inherited();
         return;
     }
-    forget_recent();
     while (t->all != NULL) {
-        struct participant *p = t->all;
-        t->all = p->next;
-        leave(p);
+        leave(t->all);
     }
 }
 
@@ -382,11 +397,9 @@ struct participant *participant_mine(const char *base)
     return p;
 }
 
-static int join(struct view *view, struct participant **participant)
+/* With the process lock: a new participant of this thread. */
+static int join_locked(struct view *view, struct participant **participant)
 {
-    if (view->access == HF_READ_ONLY) {
-        return -EACCES;
-    }
     struct participant *p = calloc(1, sizeof *p);
     if (p == NULL) {
         return -ENOMEM;
@@ -394,26 +407,36 @@ static int join(struct view *view, struct participant **participant)
     p->view = view;
     p->lock_limit = view->maximum - sizeof(struct lock);
     os_thread_identity(&p->identity);
-    int error = process_lock();
-    if (error != 0) {
-        free(p);
-        return error;
-    }
-    error = os_at_thread_exit(leave_all, &thread_here);
+    int error = os_at_thread_exit(leave_all, &thread_here);
     if (error == 0) {
         error = take_slot(p);
     }
     if (error != 0) {
-        process_unlock();
         free(p);
         return error;
     }
     view->participants++;
     p->next = thread_here.all;
     thread_here.all = p;
-    process_unlock();
     *participant = p;
     return 0;
+}
+
+static int join(struct view *view, struct participant **participant)
+{
+    if (view->access == HF_READ_ONLY) {
+        return -EACCES;
+    }
+    int error = process_lock();
+    if (error != 0) {
+        return error;
+    }
+    *participant = participant_mine(view->base); /* a handler may have come in between */
+    if (*participant == NULL) {
+        error = join_locked(view, participant);
+    }
+    process_unlock();
+    return error;
 }
 
 int participant_of(struct view *view, struct participant **participant)
@@ -440,17 +463,12 @@ int participant_leave_view(struct view *view)
     if (thread_here.turn != process_turn()) {
         return 0; /* what this thread had is its parent's */
     }
-    for (struct participant **at = &thread_here.all; *at != NULL; at = &(*at)->next) {
-        if ((*at)->view == view) {
-            struct participant *p = *at;
-            if (p->busy) {
-                return -EDEADLK;
-            }
-            *at = p->next;
-            forget_recent();
-            leave(p);
-            return 0;
-        }
+    struct participant *p = participant_mine(view->base);
+    if (p != NULL && p->busy) {
+        return -EDEADLK;
+    }
+    if (p != NULL) {
+        leave(p);
     }
     return 0;
 }

@@ -146,7 +146,6 @@ void recovery_of_own_slot(struct participant *me)
 {
     undo(me->view, me->slot, me->number);
     me->tx_depth = 0;
-    me->busy = false;
 }
 
 void recovery_of_call(struct participant *me)

@@ -20,9 +20,9 @@ static struct view *views;
 
 enum { FREE = 0, HELD = 1, CONTENDED = 2 };
 static _Atomic uint32_t lock_word;
-static int cancel_state; /* of the thread that holds the lock */
+static os_quiet holders_quiet; /* of the thread that holds the lock */
 
-/* This thread has it, or wants it: a signal handler that comes in between must not. */
+/* This thread has it. A handler of a fault in here must not wait for it. */
 static _Thread_local bool inside __attribute__((tls_model("initial-exec")));
 
 /* In a forked child, before anything else: other threads are gone, and so are their participants.
@@ -57,38 +57,51 @@ static uint64_t begin_turn(void)
 }
 
 /* Where the word is that fork wipes. */
+enum { FINDING = 1, FOUND = 2 };
+static _Atomic uint32_t fork_word_state;
+
 static void find_fork_word(void)
 {
-    static _Atomic uint32_t state; /* 1: one of us is at it, 2: found */
     uint32_t nobody = 0;
-    if (load_acquire(&state) == 2) {
-        return;
-    }
-    if (cas_acquire(&state, &nobody, 1)) {
+    if (cas_acquire(&fork_word_state, &nobody, FINDING)) {
         fork_word = os_fork_page();
-        store_release(&state, 2);
+        store_release(&fork_word_state, FOUND);
     }
-    while (load_acquire(&state) != 2) {
+    while (load_acquire(&fork_word_state) != FOUND) {
         spin_pause();
     }
 }
 
+/* Quietly: a signal handler that calls in must not wait for the thread that it interrupts. */
+static uint64_t find_turn(void)
+{
+    os_quiet quiet;
+    os_quiet_begin(&quiet);
+    find_fork_word();
+    uint64_t turn = begin_turn();
+    os_quiet_end(&quiet);
+    return turn;
+}
+
 uint64_t process_turn(void)
 {
-    find_fork_word();
+    if (load_acquire(&fork_word_state) != FOUND) {
+        return find_turn();
+    }
     uint64_t turn = load_acquire(fork_word);
-    return turn != 0 && turn != BEGINNING ? turn : begin_turn();
+    return turn != 0 && turn != BEGINNING ? turn : find_turn();
 }
 
 int process_lock(void)
 {
+    os_quiet quiet;
     (void)process_turn();
+    os_quiet_begin(&quiet);
     if (inside) {
+        os_quiet_end(&quiet);
         return -EDEADLK;
     }
     inside = true;
-    crash_fence(); /* a signal handler looks at it */
-    int state = os_cancel_disable();
     uint32_t expected = FREE;
     if (!cas_acquire(&lock_word, &expected, HELD)) {
         for (;;) {
@@ -102,19 +115,18 @@ int process_lock(void)
             (void)os_wait(&lock_word, CONTENDED, HF_FOREVER);
         }
     }
-    cancel_state = state;
+    holders_quiet = quiet;
     return 0;
 }
 
 void process_unlock(void)
 {
-    int state = cancel_state;
+    os_quiet quiet = holders_quiet;
     if (exchange_release(&lock_word, FREE) == CONTENDED) {
         (void)os_wake(&lock_word, 1);
     }
-    os_cancel_restore(state);
-    crash_fence();
     inside = false;
+    os_quiet_end(&quiet);
 }
 
 /* ---- views ------------------------------------------------------------------------------- */

@@ -69,9 +69,8 @@ extern _Atomic uint64_t *fork_word;
 uint64_t process_turn(void);
 
 /*
- * Guards the list of views and the claiming of slots by this process. The thread cannot be
- * cancelled while it holds it. -EDEADLK: it has it already, and is a signal handler now, or has
- * jumped out.
+ * Guards the list of views and the claiming of slots by this process. Whoever holds it is neither
+ * cancelled nor interrupted by a signal handler. -EDEADLK: it holds it already.
  */
 int process_lock(void);
 void process_unlock(void);

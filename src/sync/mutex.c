@@ -65,8 +65,7 @@ enter_mutex_slowly(struct lock *lock, struct participant **participant, uint64_t
 }
 
 /* Begins a call on the mutex. */
-static inline __attribute__((always_inline)) int
-enter_mutex(hf_mutex *mutex, struct participant **participant, uint64_t *offset)
+static int enter_mutex(hf_mutex *mutex, struct participant **participant, uint64_t *offset)
 {
     struct lock *lock = lock_of(mutex);
     if (unlikely(mutex == NULL || (uintptr_t)mutex % _Alignof(hf_mutex) != 0)) {
@@ -125,23 +124,56 @@ int hf_mutex_fini(hf_mutex *mutex)
     return call_end(p, 0);
 }
 
+/*
+ * The short way: this thread's participant, if its segment is the one that the thread used last,
+ * the lock lies where it says, and no call is open. NULL: the long way finds out.
+ */
+static inline __attribute__((always_inline)) struct participant *at_once(struct lock *lock,
+                                                                         uint64_t *offset)
+{
+    if (unlikely(lock == NULL || (uintptr_t)lock % _Alignof(struct lock) != 0)) {
+        return NULL;
+    }
+    uint64_t self = load_relaxed(&lock->self);
+    struct participant *p = participant_recent(base_of(lock, self));
+    *offset = self;
+    return likely(p != NULL && fits(p, lock, self) && !p->busy) ? p : NULL;
+}
+
 int hf_mutex_timedlock(hf_mutex *mutex, int64_t timeout_ns)
 {
     struct participant *p;
     uint64_t offset;
-    if (unlikely(timeout_ns < HF_FOREVER)) {
+    if (timeout_ns < HF_FOREVER) {
         return -EINVAL;
     }
     int error = enter_mutex(mutex, &p, &offset);
     return error != 0 ? error : call_end(p, lock_take(p, lock_of(mutex), offset, timeout_ns));
 }
 
+static __attribute__((noinline)) int lock_contended(struct participant *p, struct lock *lock,
+                                                    uint64_t offset)
+{
+    return call_end(p, lock_take_slowly(p, lock, offset, HF_FOREVER));
+}
+
 int hf_mutex_lock(hf_mutex *mutex)
 {
-    struct participant *p;
+    struct lock *lock = lock_of(mutex);
     uint64_t offset;
-    int error = enter_mutex(mutex, &p, &offset);
-    return error != 0 ? error : call_end(p, lock_take(p, lock_of(mutex), offset, HF_FOREVER));
+    struct participant *p = at_once(lock, &offset);
+    if (unlikely(p == NULL)) {
+        return hf_mutex_timedlock(mutex, HF_FOREVER);
+    }
+    uint32_t word = 0;
+    p->busy = true;
+    HF_LOG_STORE(&p->slot->intent, offset);
+    if (unlikely(!cas_acquire(&lock->word, &word, p->number))) { /* partner: lock_free */
+        return lock_contended(p, lock, offset);
+    }
+    crash_fence();
+    lock_link(p->slot, lock, offset);
+    return call_end(p, 0);
 }
 
 int hf_mutex_trylock(hf_mutex *mutex)
@@ -155,23 +187,53 @@ static bool is_ours(const struct participant *p, const struct lock *lock)
            (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) == 0;
 }
 
-int hf_mutex_unlock(hf_mutex *mutex)
+static __attribute__((noinline)) int unlock_the_long_way(hf_mutex *mutex)
 {
     struct participant *p;
     uint64_t offset;
     struct lock *lock = lock_of(mutex);
     int error = enter_mutex(mutex, &p, &offset);
-    if (unlikely(error != 0)) {
+    if (error != 0) {
         return error;
     }
-    if (unlikely(!is_ours(p, lock))) {
+    if (!is_ours(p, lock)) {
         return call_end(p, -EPERM);
     }
-    if (unlikely(load_relaxed(&p->slot->tx) != TX_NONE)) {
+    if (load_relaxed(&p->slot->tx) != TX_NONE) {
         HF_LOG_STORE(&lock->next, load_relaxed(&lock->next) | LOCK_UNLOCK_LATER);
         return call_end(p, 0);
     }
     lock_free(p, lock, offset);
+    return call_end(p, 0);
+}
+
+/* Somebody wants it. */
+static __attribute__((noinline)) int wake_and_end(struct participant *p, struct lock *lock)
+{
+    lock_clear_owner(lock, LOCK_UNLOCKED);
+    HF_LOG_STORE(&p->slot->intent, 0);
+    return call_end(p, 0);
+}
+
+/* What was locked last is unlocked first, most of the time. */
+int hf_mutex_unlock(hf_mutex *mutex)
+{
+    struct lock *lock = lock_of(mutex);
+    uint64_t offset;
+    struct participant *p = at_once(lock, &offset);
+    if (unlikely(p == NULL || load_relaxed(&p->slot->held) != offset ||
+                 load_relaxed(&p->slot->tx) != TX_NONE ||
+                 (load_relaxed(&lock->word) & LOCK_OWNER) != p->number)) {
+        return unlock_the_long_way(mutex);
+    }
+    uint32_t word = p->number;
+    p->busy = true;
+    HF_LOG_STORE(&p->slot->intent, offset | INTENT_FREEING);
+    HF_LOG_STORE(&p->slot->held, load_relaxed(&lock->next) & LOCK_NEXT_OFFSET);
+    if (unlikely(!cas_release(&lock->word, &word, 0))) { /* partner: lock_take */
+        return wake_and_end(p, lock);
+    }
+    HF_LOG_STORE(&p->slot->intent, 0);
     return call_end(p, 0);
 }
 
