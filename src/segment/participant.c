@@ -371,8 +371,10 @@ static void leave_all(void *thread)
         drop_inherited();
         return;
     }
-    while (t->all != NULL) {
-        leave(t->all);
+    for (struct participant *p = t->all; p != NULL;) {
+        struct participant *next = p->next;
+        leave(p);
+        p = next;
     }
 }
 
