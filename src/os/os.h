@@ -78,8 +78,8 @@
 #define os_thread_number_is_free hf_os_thread_number_is_free
 #define os_at_thread_exit        hf_os_at_thread_exit
 #define os_fork_page             hf_os_fork_page
-#define os_cancel_disable        hf_os_cancel_disable
-#define os_cancel_restore        hf_os_cancel_restore
+#define os_quiet_begin           hf_os_quiet_begin
+#define os_quiet_end             hf_os_quiet_end
 
 /* ---- the machine ------------------------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
 /* The public calls on an open segment: each enters as this thread's participant, does one thing,
  * and leaves. */
 #include <errno.h>
+#include <string.h>
 
 #include "os/os.h"
 #include "segment/handle.h"
@@ -51,11 +52,12 @@ int hf_segment_get_info(hf_segment *segment, hf_segment_info *info)
     }
     struct view *view = segment->view;
     (void)view_refresh(view, 0, 0);
-    *info = (hf_segment_info){.size = load_relaxed(&view->known),
-                              .maximum = view->maximum,
-                              .used = pages_count(view) * SEGMENT_PAGE,
-                              .access = segment->access,
-                              .one_process = serves_one_process(view)};
+    memset(info, 0, sizeof *info); /* so that two can be compared */
+    info->size = load_relaxed(&view->known);
+    info->maximum = view->maximum;
+    info->used = pages_count(view) * SEGMENT_PAGE;
+    info->access = segment->access;
+    info->one_process = serves_one_process(view);
     uint32_t slots = view_slots(view);
     for (uint32_t n = 1; n <= slots; n++) {
         presence there = presence_of(view, n, true, NULL);
