@@ -119,13 +119,16 @@ int rendezvous_remove(const char *object)
     if (error != 0) {
         return error;
     }
-    error = os_byte_lock(hf_memory_descriptor(memory), REMOVER_BYTE);
+    hf_segment *segment;
+    if (is_alive(memory, &segment)) {
+        error = -EBUSY;
+    }
+    /* Only now: opening a segment gives its descriptor a description of its own, without locks. */
+    if (error == 0) {
+        error = os_byte_lock(hf_memory_descriptor(memory), REMOVER_BYTE);
+    }
     if (error == 0) {
         error = still_named(object, memory);
-    }
-    hf_segment *segment = NULL;
-    if (error == 0 && is_alive(memory, &segment)) {
-        error = -EBUSY;
     }
     if (error == 0) {
         error = hf_shm_remove(object);
