@@ -251,7 +251,7 @@ static void recover_peer(hf_pipe *pipe, uint32_t number)
 {
     struct participant *me;
     if (participant_of(pipe->view, &me) == 0 && call_begin(me) == 0) {
-        recovery_of(me, number);
+        (void)recovery_of(me, number);
         (void)call_end(me, 0);
     }
 }

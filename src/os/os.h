@@ -70,6 +70,7 @@
 #define os_boot_id               hf_os_boot_id
 #define os_life_open             hf_os_life_open
 #define os_life_close            hf_os_life_close
+#define os_is_shared             hf_os_is_shared
 #define os_life_link             hf_os_life_link
 #define os_life_unlink           hf_os_life_unlink
 #define os_thread_id             hf_os_thread_id
@@ -288,6 +289,10 @@ typedef struct os_life {
  * -ENOMEM.
  */
 int os_life_open(int fd, uint64_t offset, void *page, os_life *life);
+
+/* Is the memory at the address shared with other processes that have it mapped, and with children?
+ */
+bool os_is_shared(const void *address);
 
 /* Links word `index` of the page. From now on the system marks it if it holds this thread's id. */
 void os_life_link(os_life *life, unsigned index);

@@ -147,6 +147,18 @@ static int map_alias(int fd, uint64_t offset, void *page, size_t page_size, char
     return 0;
 }
 
+bool os_is_shared(const void *address)
+{
+    size_t page_size = os_page_size();
+    char *page = (char *)((uintptr_t)address & ~((uintptr_t)page_size - 1));
+    void *again = mremap(page, 0, page_size, MREMAP_MAYMOVE); /* private pages are not had twice */
+    if (again == MAP_FAILED) {
+        return false;
+    }
+    (void)munmap(again, page_size);
+    return true;
+}
+
 int os_life_open(int fd, uint64_t offset, void *page, os_life *life)
 {
     struct flavour flavour;
@@ -242,13 +254,11 @@ static uint64_t number_space(void)
     return known ? (uint64_t)st.st_ino : 0;
 }
 
-/* Start time of a thread of this number space, in clock ticks since boot. -ENOENT: none is shown.
- */
-static int thread_start(uint32_t process, uint32_t thread, uint64_t *start)
+/* Start time, in clock ticks since boot, of the thread whose stat file that is. -ENOENT: none is
+   shown; -ESRCH: it has ended, and only waits to be reaped: perhaps by who asks. */
+static int read_start(const char *path, uint64_t *start)
 {
-    char path[64];
     char line[1024];
-    (void)snprintf(path, sizeof path, "/proc/%u/task/%u/stat", process, thread);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return errno == ENOENT ? -ENOENT : -EIO;
@@ -260,6 +270,9 @@ static int thread_start(uint32_t process, uint32_t thread, uint64_t *start)
     }
     line[length] = 0;
     char *at = strrchr(line, ')'); /* the name before it may contain anything */
+    if (at != NULL && at[1] == ' ' && (at[2] == 'Z' || at[2] == 'X')) {
+        return -ESRCH;
+    }
     for (unsigned field = 2; at != NULL && field < 22; field++) {
         at = strchr(at + 1, ' ');
     }
@@ -268,6 +281,13 @@ static int thread_start(uint32_t process, uint32_t thread, uint64_t *start)
     }
     *start = strtoull(at, NULL, 10);
     return 0;
+}
+
+static int thread_start(uint32_t process, uint32_t thread, uint64_t *start)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%u/task/%u/stat", process, thread);
+    return read_start(path, start);
 }
 
 void os_thread_identity(os_identity *identity)
@@ -282,7 +302,11 @@ void os_thread_identity(os_identity *identity)
 
 bool os_thread_number_is_free(uint32_t thread)
 {
-    return syscall(SYS_tkill, thread, 0) != 0 && errno == ESRCH;
+    char path[64];
+    uint64_t start;
+    (void)snprintf(path, sizeof path, "/proc/%u/stat", thread);
+    bool ended = proc_is_ours() && read_start(path, &start) == -ESRCH;
+    return ended || (syscall(SYS_tkill, thread, 0) != 0 && errno == ESRCH);
 }
 
 bool os_thread_is_gone(const os_identity *identity)
@@ -292,8 +316,8 @@ bool os_thread_is_gone(const os_identity *identity)
         return false;
     }
     int error = thread_start(identity->process, identity->thread, &start);
-    if (error == 0) {
-        return start != identity->start;
+    if (error == 0 || error == -ESRCH) {
+        return error != 0 || start != identity->start;
     }
     /* /proc may hide other users' processes: the kernel itself must not know it either. */
     return error == -ENOENT && syscall(SYS_tgkill, identity->process, identity->thread, 0) != 0 &&

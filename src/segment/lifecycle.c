@@ -102,6 +102,7 @@ static int settle_reboot(struct view *view)
             store_relaxed(&header->boot[1], boot[1]);
             crash_fence();
             store_relaxed(&header->boot[0], boot[0]);
+            (void)os_byte_lock_shared(view->fd, BYTE_WRITERS); /* before the next one looks */
         }
     }
     (void)os_byte_unlock(view->fd, BYTE_REBOOT);
@@ -624,6 +625,14 @@ int hf_segment_init(void *buffer, size_t size, hf_segment **segment)
         return error;
     }
     uint64_t whole = round_down(size, SEGMENT_PAGE);
+    error = process_lock();
+    if (error == 0) {
+        error = view_at(buffer) != NULL ? -EBUSY : 0;
+        process_unlock();
+    }
+    if (error != 0) {
+        return error;
+    }
     struct segment_header *header = buffer;
     store_relaxed(&header->magic, 0); /* no segment, until it is whole */
     crash_fence();
@@ -649,7 +658,10 @@ int hf_segment_attach(void *buffer, size_t size, hf_segment **segment)
         return error;
     }
     view = view_at(buffer);
-    if (view == NULL || view->base != (char *)buffer) {
+    if (view != NULL &&
+        (view->base != (char *)buffer || view->maximum != header.maximum || view->handles == 0)) {
+        error = -EBUSY; /* another segment, of which threads have not let go */
+    } else if (view == NULL) {
         error = view_make(buffer, header.maximum, VIEW_BUFFER, HF_READ_WRITE, NULL, false, &view);
         if (error == 0) {
             set_geometry(view, header.maximum);

@@ -191,7 +191,7 @@ static bool wait_for_owner(struct participant *p, struct lock *lock, uint32_t wo
         there = presence_of(p->view, owner, true, &holder);
     }
     if (there == PRESENCE_DEAD) {
-        recovery_of(p, owner);
+        (void)recovery_of(p, owner);
     }
     return there != PRESENCE_NONE || load_acquire(&lock->word) != word;
 }
@@ -233,7 +233,8 @@ static int wait_for_lock(struct participant *p, struct lock *lock, int64_t timeo
         }
         int64_t ns = timeout_ns == 0 ? 0 : time_left(start, timeout_ns);
         bool owned = wait_for_owner(p, lock, word, ns);
-        if (!owned && ++ownerless == OWNERLESS_MAX) {
+        ownerless = owned ? 0 : ownerless + 1;
+        if (ownerless == OWNERLESS_MAX) {
             return -EBADMSG; /* a lock is freed before its owner's slot is: nobody can have it */
         }
         last = owned && ns == 0; /* one look at the owner, and one more try, are always due */

@@ -26,6 +26,9 @@
 
 #define BITS 64u
 
+/* A new participant that finds no room for more slots in this time goes on without. */
+#define SLOTS_NS (INT64_C(100) * 1000 * 1000)
+
 static const uint64_t lock_offset = offsetof(struct segment_header, pages_lock);
 
 static int take_lock(struct participant *p, int64_t timeout_ns)
@@ -366,12 +369,21 @@ static int alloc_locked(struct participant *p, uint64_t count, uint64_t link, bo
     return 0;
 }
 
-int pages_alloc(struct participant *p, uint64_t count, uint64_t link, bool zeroed)
+static int alloc_once(struct participant *p, uint64_t count, uint64_t link, bool zeroed)
 {
     int error = take_lock(p, HF_FOREVER);
     if (error == 0) {
         error = alloc_locked(p, count, link, zeroed);
         free_lock(p);
+    }
+    return error;
+}
+
+int pages_alloc(struct participant *p, uint64_t count, uint64_t link, bool zeroed)
+{
+    int error = alloc_once(p, count, link, zeroed);
+    if (error == -ENOMEM && pages_reclaim_logs(p)) {
+        error = alloc_once(p, count, link, zeroed);
     }
     return error;
 }
@@ -418,7 +430,11 @@ int pages_add_slots(struct participant *p)
         return -EAGAIN;
     }
     uint64_t link = offsetof(struct segment_header, slot_runs) + run * sizeof header->slot_runs[0];
-    int error = pages_alloc(p, slot_run_pages(run), link, true);
+    int error = take_lock(p, SLOTS_NS);
+    if (error == 0) {
+        error = alloc_locked(p, slot_run_pages(run), link, true);
+        free_lock(p);
+    }
     return error == -EINVAL ? 0 : error; /* another was faster */
 }
 
@@ -449,4 +465,41 @@ void pages_give_back_log(struct participant *p)
             (void)pages_free(p, UINT64_C(1) << k, link, true);
         }
     }
+}
+
+static bool has_log(const struct slot *slot)
+{
+    return load_relaxed(&slot->log_chunks[0]) != 0;
+}
+
+/* Takes the slot as if to recover it, so that nobody else has it meanwhile. */
+static bool reclaim_log_of(struct participant *p, uint32_t number)
+{
+    struct slot *slot = view_slot(p->view, number);
+    uint64_t seen = load_acquire(&slot->claim);
+    uint64_t turn = claim_turn(seen);
+    if (claim_by(seen) != 0 || !has_log(slot) ||
+        !cas_acquire(&slot->claim, &seen, claim_word(p->number, p->turn, turn, 0))) {
+        return false;
+    }
+    for (uint32_t k = LOG_CHUNKS; k-- > 0;) {
+        if (load_relaxed(&slot->log_chunks[k]) != 0) {
+            uint64_t link = (uint64_t)((char *)&slot->log_chunks[k] - p->view->base);
+            (void)pages_free(p, UINT64_C(1) << k, link, false);
+        }
+    }
+    crash_fence();
+    store_release(&slot->claim, claim_word(0, 0, turn, 0)); /* partner: the next claim */
+    crash_fence();
+    return true;
+}
+
+bool pages_reclaim_logs(struct participant *p)
+{
+    bool any = false;
+    uint32_t slots = view_slots(p->view);
+    for (uint32_t n = 1; n <= slots; n++) {
+        any = reclaim_log_of(p, n) || any;
+    }
+    return any;
 }

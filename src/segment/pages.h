@@ -15,6 +15,7 @@
 #define pages_settle        hf_in_pages_settle
 #define pages_add_slots     hf_in_pages_add_slots
 #define pages_give_back_log hf_in_pages_give_back_log
+#define pages_reclaim_logs  hf_in_pages_reclaim_logs
 #define pages_grow          hf_in_pages_grow
 #define pages_trim          hf_in_pages_trim
 #define pages_count         hf_in_pages_count
@@ -40,6 +41,10 @@ int pages_make_root(struct participant *p, uint64_t size);
 
 /* Gives back the log chunks of the slot, if that takes no waiting. */
 void pages_give_back_log(struct participant *p);
+
+/* Gives back what free slots keep of the dead's undo logs; false if there was nothing. Not while
+   waiting for a lock: it uses the intent. */
+bool pages_reclaim_logs(struct participant *p);
 
 /* Extends the segment to `size` bytes (whole pages, at most the maximum); nothing if it is larger.
  */

@@ -30,11 +30,17 @@ _Thread_local struct thread thread_here;
 
 /* ---- others ------------------------------------------------------------------------------ */
 
+/* Do participants of this view hold bytes of its file? In a copy nobody does. */
+static bool has_bytes(const struct view *view)
+{
+    return view->fd >= 0 && view->kind != VIEW_PRIVATE;
+}
+
 /* Has the process of that slot let go of its byte? */
 static bool byte_is_lost(struct view *view, uint32_t number)
 {
     bool locked = true;
-    return view->fd >= 0 && os_byte_locked(view->fd, BYTE_SLOT + number, &locked) == 0 && !locked;
+    return has_bytes(view) && os_byte_locked(view->fd, BYTE_SLOT + number, &locked) == 0 && !locked;
 }
 
 static bool thread_is_gone(const struct slot *slot)
@@ -49,7 +55,7 @@ static bool thread_is_gone(const struct slot *slot)
 /* Of a participant whose life word says nothing: one that is coming or going. */
 static bool process_is_gone(struct view *view, uint32_t number, const struct slot *slot)
 {
-    return view->fd >= 0 ? byte_is_lost(view, number) : thread_is_gone(slot);
+    return has_bytes(view) ? byte_is_lost(view, number) : thread_is_gone(slot);
 }
 
 /* Who claims a slot: see slot_layout.h. */
@@ -64,7 +70,7 @@ static uint64_t claimant_bits(const os_identity *identity)
 /* Where there is no file to lock a byte of, a claim names the thread that makes it. */
 static bool claimant_is_gone(struct view *view, uint32_t number, uint64_t claim)
 {
-    if (view->fd >= 0) {
+    if (has_bytes(view)) {
         return byte_is_lost(view, number);
     }
     os_identity claimant;
@@ -96,7 +102,8 @@ static presence presence_of_owner(struct view *view, uint32_t number, uint64_t c
         }
         /* What the list misses: exec from a thread that is not the first, the OOM reaper. A lost
            byte alone is no death: the application may have closed a descriptor of the file. */
-        bool dead = deep && (view->fd < 0 || byte_is_lost(view, number)) && thread_is_gone(slot);
+        bool dead =
+            deep && (!has_bytes(view) || byte_is_lost(view, number)) && thread_is_gone(slot);
         return dead ? PRESENCE_DEAD : PRESENCE_ALIVE;
     }
     if (kind == LIFE_BYTE) {
@@ -179,9 +186,7 @@ static void come_alive(struct participant *p, uint64_t flags)
     if (p->life.alias != NULL) {
         os_life_link(&p->life, (p->number - 1) % SLOTS_PER_PAGE);
     }
-    uint64_t kind = p->life.linked                                      ? LIFE_ROBUST
-                    : p->view->fd >= 0 && p->view->kind != VIEW_PRIVATE ? LIFE_BYTE
-                                                                        : LIFE_LOCAL;
+    uint64_t kind = p->life.linked ? LIFE_ROBUST : has_bytes(p->view) ? LIFE_BYTE : LIFE_LOCAL;
     HF_LOG_STORE(&slot->life_kind, kind);
     store_relaxed(&slot->identity_space, p->identity.space);
     store_relaxed(&slot->identity_start, p->identity.start);
@@ -215,11 +220,13 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen)
     p->slot = view_slot(view, number);
     p->turn = (uint32_t)((claim_turn(seen) + 1) & CLAIM_TURN_MASK);
     uint64_t flags = claim_by(seen) != 0 ? CLAIM_UNRECOVERED : seen & CLAIM_UNRECOVERED;
-    bool byte = view->fd >= 0 && view->kind != VIEW_PRIVATE;
-    if (byte && os_process_lock(view->fd, BYTE_SLOT + number) != 0) {
-        return false; /* another process is at it */
-    }
     ready_life(p);
+    bool byte = has_bytes(view) && os_process_lock(view->fd, BYTE_SLOT + number) == 0;
+    if (has_bytes(view) && !byte && p->life.alias == NULL) {
+        /* Another process is at it, or a thread of it has died here: then its life words must do.
+         */
+        return false;
+    }
     uint64_t mine =
         claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) | claimant_bits(&p->identity);
     if (!cas_acquire(&p->slot->claim, &seen, mine)) { /* partner: the release by its last owner */
@@ -267,7 +274,7 @@ static bool claim_one(struct participant *p, bool of_the_dead)
  * up. */
 static bool claim_any(struct participant *p)
 {
-    return count_free(p->view, 2) == 2 ? claim_one(p, false)
+    return count_free(p->view, 2) == 2 ? claim_one(p, false) || claim_one(p, true)
                                        : claim_one(p, true) || claim_one(p, false);
 }
 
@@ -286,9 +293,6 @@ static int take_slot(struct participant *p)
         }
         (void)os_wait(&nothing, 0, INT64_C(1000000)); /* who took the last one is making more */
     }
-    if (count_free(p->view, 1) == 0) {
-        (void)pages_add_slots(p);
-    }
     return 0;
 }
 
@@ -305,7 +309,7 @@ static void release_slot(struct participant *p)
     if ((was & OS_LIFE_WAITERS) != 0) { /* now that they can see that nobody is here any more */
         (void)os_wake(life, INT_MAX);
     }
-    if (p->view->fd >= 0 && p->view->kind != VIEW_PRIVATE) {
+    if (has_bytes(p->view)) {
         (void)os_process_unlock(p->view->fd, BYTE_SLOT + p->number);
     }
     os_life_close(&p->life);
@@ -424,6 +428,14 @@ static int join_locked(struct view *view, struct participant **participant)
     return 0;
 }
 
+/* Not with the process lock: it may take some waiting for another process. */
+static void leave_a_free_slot(struct participant *p)
+{
+    if (count_free(p->view, 1) == 0 && call_begin(p) == 0) {
+        (void)call_end(p, pages_add_slots(p));
+    }
+}
+
 static int join(struct view *view, struct participant **participant)
 {
     if (view->access == HF_READ_ONLY) {
@@ -438,6 +450,9 @@ static int join(struct view *view, struct participant **participant)
         error = join_locked(view, participant);
     }
     process_unlock();
+    if (error == 0) {
+        leave_a_free_slot(*participant);
+    }
     return error;
 }
 

@@ -58,7 +58,8 @@ int participant_of(struct view *view, struct participant **participant);
 /* The same, if it was the one used last. */
 static inline struct participant *participant_recent(const char *base)
 {
-    return likely(thread_here.recent_base == base && load_relaxed(fork_word) == thread_here.turn)
+    return likely(thread_here.recent_base == base &&
+                  load_relaxed(load_relaxed(&fork_word)) == thread_here.turn)
                ? thread_here.recent
                : NULL;
 }

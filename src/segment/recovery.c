@@ -126,12 +126,12 @@ static void finish(struct participant *me, uint32_t number)
     crash_fence();
 }
 
-void recovery_of(struct participant *me, uint32_t number)
+bool recovery_of(struct participant *me, uint32_t number)
 {
     struct view *view = me->view;
     struct slot *slot = view_slot(view, number);
     if (slot == NULL || number == me->number) {
-        return;
+        return false;
     }
     uint64_t seen = load_acquire(&slot->claim);
     uint64_t mine = claim_word(me->number, me->turn, claim_turn(seen), CLAIM_UNRECOVERED);
@@ -139,7 +139,9 @@ void recovery_of(struct participant *me, uint32_t number)
         cas_acquire(&slot->claim, &seen, mine)) {
         crash_fence();
         finish(me, number);
+        return true;
     }
+    return false;
 }
 
 void recovery_of_own_slot(struct participant *me)
@@ -173,9 +175,9 @@ unsigned recovery_of_all(struct participant *me)
     uint32_t slots = view_slots(me->view);
     for (uint32_t n = 1; n <= slots; n++) {
         if (n != me->number && presence_of(me->view, n, true, NULL) == PRESENCE_DEAD) {
-            recovery_of(me, n);
-            recovered++;
+            recovered += recovery_of(me, n) ? 1 : 0;
         }
     }
+    (void)pages_reclaim_logs(me);
     return recovered;
 }

@@ -16,8 +16,8 @@
 #define recovery_of_all      hf_recovery_of_all
 #define undo_log_apply       hf_undo_log_apply
 
-/* Recovers the participant of that slot, if it is dead and nobody else does. */
-void recovery_of(struct participant *me, uint32_t number);
+/* Recovers the participant of that slot; false: it is not dead, or another does. */
+bool recovery_of(struct participant *me, uint32_t number);
 
 /* The same for what stands in the caller's own slot. */
 void recovery_of_own_slot(struct participant *me);

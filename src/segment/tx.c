@@ -192,7 +192,7 @@ int tx_add(struct participant *p, uint64_t offset, uint64_t length)
  */
 static uint64_t end_of_several(uint64_t used, uint64_t bytes)
 {
-    uint64_t end = used + round_up(bytes, UNIT);
+    uint64_t end = used + round_up(bytes, UNIT) + UNIT;
     for (uint64_t border = area_end(used); border < end && border < LOG_MAX;
          border = area_end(border)) {
         end += 2 * UNIT;
@@ -265,8 +265,8 @@ static void end_locks(struct participant *p, bool committed)
     uint64_t at = load_relaxed(&p->slot->held);
     for (unsigned i = 0; i < LOCKS_HELD_MAX && at != 0; i++) {
         struct lock *lock = view_lock_at(p->view, at);
-        if (lock == NULL) {
-            return;
+        if (lock == NULL || (load_relaxed(&lock->word) & LOCK_OWNER) != p->number) {
+            return; /* damaged: a list in a circle ends here, too */
         }
         uint64_t next = load_relaxed(&lock->next);
         if ((next & LOCK_UNLOCK_LATER) != 0) {
@@ -303,7 +303,9 @@ int tx_end(struct participant *p)
     }
     if (p->tx_depth == 1) {
         HF_LOG_STORE(&p->slot->tx, TX_COMMITTED);
+        p->tx_depth = 0; /* from here on it is committed, wherever the thread jumps to */
         finish(p, true);
+        return 0;
     }
     p->tx_depth--;
     return 0;

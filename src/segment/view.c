@@ -10,7 +10,7 @@
 /* ---- the process ------------------------------------------------------------------------- */
 
 static _Atomic uint64_t before_the_first_call;
-_Atomic uint64_t *fork_word = &before_the_first_call;
+_Atomic uint64_t *_Atomic fork_word = &before_the_first_call;
 static _Atomic uint64_t turns;
 
 /* In the fork word: the first thread is at it. */
@@ -32,7 +32,7 @@ static void make_inherited_ours(void)
     store_relaxed(&lock_word, FREE);
     for (struct view *v = views; v != NULL; v = v->next) {
         v->participants = 0;
-        if (v->kind == VIEW_PRIVATE) {
+        if (v->private_memory) {
             declare_all_dead(v); /* in our copy */
         }
     }
@@ -42,34 +42,19 @@ static void make_inherited_ours(void)
 static uint64_t begin_turn(void)
 {
     uint64_t turn = 0;
-    if (cas_acquire(fork_word, &turn, BEGINNING)) {
+    _Atomic uint64_t *word = load_relaxed(&fork_word);
+    if (cas_acquire(word, &turn, BEGINNING)) {
         if (load_relaxed(&turns) > 0) {
             make_inherited_ours();
         }
         turn = fetch_add_relaxed(&turns, 1) + 1;
-        store_release(fork_word, turn);
+        store_release(word, turn);
     }
     while (turn == BEGINNING) {
         spin_pause();
-        turn = load_acquire(fork_word);
+        turn = load_acquire(word);
     }
     return turn;
-}
-
-/* Where the word is that fork wipes. */
-enum { FINDING = 1, FOUND = 2 };
-static _Atomic uint32_t fork_word_state;
-
-static void find_fork_word(void)
-{
-    uint32_t nobody = 0;
-    if (cas_acquire(&fork_word_state, &nobody, FINDING)) {
-        fork_word = os_fork_page();
-        store_release(&fork_word_state, FOUND);
-    }
-    while (load_acquire(&fork_word_state) != FOUND) {
-        spin_pause();
-    }
 }
 
 /* Quietly: a signal handler that calls in must not wait for the thread that it interrupts. */
@@ -77,7 +62,7 @@ static uint64_t find_turn(void)
 {
     os_quiet quiet;
     os_quiet_begin(&quiet);
-    find_fork_word();
+    store_release(&fork_word, os_fork_page()); /* the same from everyone */
     uint64_t turn = begin_turn();
     os_quiet_end(&quiet);
     return turn;
@@ -85,10 +70,7 @@ static uint64_t find_turn(void)
 
 uint64_t process_turn(void)
 {
-    if (load_acquire(&fork_word_state) != FOUND) {
-        return find_turn();
-    }
-    uint64_t turn = load_acquire(fork_word);
+    uint64_t turn = load_acquire(load_acquire(&fork_word));
     return turn != 0 && turn != BEGINNING ? turn : find_turn();
 }
 
@@ -191,6 +173,7 @@ int view_make(char *base, uint64_t maximum, view_kind kind, hf_access access, hf
     made->access = access;
     made->fd = -1;
     made->owns_mapping = owns_mapping;
+    made->private_memory = kind == VIEW_PRIVATE || (kind == VIEW_BUFFER && !os_is_shared(base));
     if (memory != NULL) {
         os_info info;
         int error = os_info_get(hf_memory_descriptor(memory), &info);

@@ -53,6 +53,7 @@ struct view {
     uint64_t device;
     uint64_t inode;
     bool owns_mapping;
+    bool private_memory; /* a forked child has a copy */
     unsigned handles;
     unsigned participants;
     char *_Atomic slot_runs[SLOT_RUNS]; /* addresses, once checked */
@@ -63,7 +64,7 @@ struct view {
 /* ---- the process ------------------------------------------------------------------------- */
 
 /* Zero in a forked child; otherwise this process's turn, which no parent of it had. */
-extern _Atomic uint64_t *fork_word;
+extern _Atomic uint64_t *_Atomic fork_word;
 
 /* This process's turn. In a forked child it first makes what was inherited the child's. */
 uint64_t process_turn(void);
