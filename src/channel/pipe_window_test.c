@@ -32,8 +32,8 @@ static void (*at_clock)(void); /* called before each look at the clock */
 static void (*at_wait)(void);  /* called before each sleep */
 static void (*at_ask)(void);   /* called before the system is asked whether the peer lives */
 static bool sleep_long;        /* then no sleep ends by itself: who is not woken has failed */
-static unsigned waits;
-static unsigned wakes;
+static _Atomic unsigned waits; /* threads may sleep and wake at the same time */
+static _Atomic unsigned wakes;
 
 static struct both {
     struct place place;

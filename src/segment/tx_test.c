@@ -802,3 +802,20 @@ TEST(processes_see_nothing_that_is_not_committed)
     assert_int_equal(props->account[0] + props->account[1], 1000);
     clear_stage();
 }
+
+TEST(what_was_reserved_can_be_saved_at_the_border_of_the_slots_log)
+{
+    set_stage(256 * KIB);
+    leave_free_pages(0);
+    for (size_t bytes = 560; bytes <= 640; bytes++) {
+        assert_ok(hf_tx_begin(stage));
+        int result = hf_tx_reserve(stage, bytes);
+        assert_true(result == -ENOMEM || result == 0);
+        assert_true(bytes > 600 || result == 0); /* the slot's own 640 bytes are enough */
+        if (result == 0) {
+            assert_ok(hf_tx_add(stage, props->bytes, bytes));
+        }
+        assert_ok(hf_tx_abort(stage));
+    }
+    clear_stage();
+}

@@ -692,3 +692,34 @@ TEST(torn_data_is_never_seen_without_being_told)
     assert_true(last == 0 || last == -EOWNERDEAD);
     clear_stage();
 }
+
+/* ---- what the list of robust locks misses -------------------------------------------------- */
+
+#define MORE_THAN_THE_KERNEL_WALKS 2100
+
+/* Ours comes last on the thread's list, and the kernel does not get that far. */
+_Noreturn static int hold_behind_many_robust_locks(void *unused)
+{
+    (void)unused;
+    static pthread_mutex_t locks[MORE_THAN_THE_KERNEL_WALKS];
+    pthread_mutexattr_t attributes;
+    assert_int_equal(pthread_mutexattr_init(&attributes), 0);
+    assert_int_equal(pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST), 0);
+    assert_ok(hf_mutex_lock(&props->mutex));
+    for (size_t i = 0; i < MORE_THAN_THE_KERNEL_WALKS; i++) {
+        assert_int_equal(pthread_mutex_init(&locks[i], &attributes), 0);
+        assert_int_equal(pthread_mutex_lock(&locks[i]), 0);
+    }
+    say_ready();
+    wait_for_death();
+}
+
+TEST(a_death_that_the_kernel_does_not_tell_is_found_before_the_dead_is_reaped)
+{
+    set_stage(256 * KIB);
+    pid_t owner = start_ready(hold_behind_many_robust_locks, NULL);
+    assert_int_equal(kill(owner, SIGKILL), 0);
+    assert_error(hf_mutex_timedlock(&props->mutex, SECONDS(10)), -EOWNERDEAD);
+    assert_int_equal(wait_child(owner), -SIGKILL);
+    clear_stage();
+}
