@@ -21,16 +21,16 @@
  * then take it for dead.
  *
  * Functions may run in several threads at once, save close with anything on the same handle. None
- * is async-signal-safe: a signal handler that interrupts a call and calls in gets -EDEADLK and has
- * changed nothing; so does a thread that has jumped out of a call (siglongjmp), until it calls
- * hf_thread_recover.
+ * is async-signal-safe: a signal handler that interrupts a call and calls in on the same segment
+ * gets -EDEADLK and has changed nothing; so does a thread that has jumped out of a call
+ * (siglongjmp), until it calls hf_thread_recover.
  *
  * Death: a process killed at any instruction of any call here leaves the whole effect or, once
  * recovered, none. A stopped process is alive.
  *
  * Every function that changes a segment can return, besides what is said there: -EINVAL, -EACCES
- * (opened read-only), -EDEADLK (as above), -EAGAIN (no slot is free: 4095 threads are attached),
- * -EBADMSG (the segment is damaged).
+ * (opened read-only), -EDEADLK (as above), -EAGAIN (no slot is free: 4095 threads are attached, or
+ * there is no room for more slots), -EBADMSG (the segment is damaged).
  */
 #ifndef HOLDFAST_SEGMENT_H
 #define HOLDFAST_SEGMENT_H
@@ -138,7 +138,9 @@ HF_API int hf_segment_create_private(uint64_t size, const hf_segment_options *op
  * Makes a segment in a buffer of `size` bytes, of which it keeps 8 KiB for itself, aligned to 64
  * bytes. Mapped shared and aligned to pages it serves all processes that have it mapped
  * (hf_segment_attach, or by fork); any other buffer serves the threads of this process only:
- * hf_segment_info says which. The buffer must stay until the segment is closed.
+ * hf_segment_info says which. The buffer must stay until the segment is closed and every thread
+ * that used it has ended or called hf_thread_leave. -EBUSY: this process has a segment open there,
+ * or threads that have not let go of one.
  */
 HF_API int hf_segment_init(void *buffer, size_t size, hf_segment **segment);
 

@@ -20,7 +20,8 @@
  * -EOWNERDEAD if its owner dies inside.
  *
  * A transaction belongs to one thread and one segment. It nests: inner levels count, the outermost
- * commit is the one that counts. All is written by the thread itself: no system call.
+ * commit is the one that counts. All is written by the thread itself; a system call is made only
+ * where the log needs pages, and where a commit wakes who waits for a lock.
  *
  * Errors common to all: those of <holdfast/segment.h>; -EINVAL without a transaction; -ECANCELED
  * after an inner level was aborted, until the outermost has ended.
