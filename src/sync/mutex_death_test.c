@@ -716,6 +716,9 @@ _Noreturn static int hold_behind_many_robust_locks(void *unused)
 
 TEST(a_death_that_the_kernel_does_not_tell_is_found_before_the_dead_is_reaped)
 {
+    if (UNDER_TSAN) {
+        SKIP("the sanitizer does not stand so many locks at once");
+    }
     set_stage(256 * KIB);
     pid_t owner = start_ready(hold_behind_many_robust_locks, NULL);
     assert_int_equal(kill(owner, SIGKILL), 0);
