@@ -207,23 +207,26 @@ static __attribute__((noinline)) int unlock_the_long_way(hf_mutex *mutex)
     return call_end(p, 0);
 }
 
-/* Somebody wants it. */
+/* Somebody wants it; or it is damaged, and no longer ours. */
 static __attribute__((noinline)) int wake_and_end(struct participant *p, struct lock *lock)
 {
-    lock_clear_owner(lock, LOCK_UNLOCKED);
+    bool ours = (load_relaxed(&lock->word) & LOCK_OWNER) == p->number;
+    if (ours) {
+        lock_clear_owner(lock, LOCK_UNLOCKED);
+    }
     HF_LOG_STORE(&p->slot->intent, 0);
-    return call_end(p, 0);
+    return call_end(p, ours ? 0 : -EPERM);
 }
 
-/* What was locked last is unlocked first, most of the time. */
+/* What was locked last is unlocked first, most of the time: then the list of held locks says that
+ * it is ours. */
 int hf_mutex_unlock(hf_mutex *mutex)
 {
     struct lock *lock = lock_of(mutex);
     uint64_t offset;
     struct participant *p = at_once(lock, &offset);
     if (unlikely(p == NULL || load_relaxed(&p->slot->held) != offset ||
-                 load_relaxed(&p->slot->tx) != TX_NONE ||
-                 (load_relaxed(&lock->word) & LOCK_OWNER) != p->number)) {
+                 load_relaxed(&p->slot->tx) != TX_NONE)) {
         return unlock_the_long_way(mutex);
     }
     uint32_t word = p->number;
