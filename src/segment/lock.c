@@ -36,8 +36,8 @@
  * Short: who spins takes the lock's line away from its owner. Two processes that fought for a lock
  * all the time got twice as far with these as with 64 times as many.
  */
-#define SPIN_MIN 4u
-#define SPIN_MAX 32u
+#define SPIN_MIN 2u
+#define SPIN_MAX 8u
 
 /* An owner may leave, and another come, while one looks: but not so often in a row. */
 #define OWNERLESS_MAX 64u
