@@ -133,9 +133,11 @@ static int read_header(hf_memory *memory, struct segment_header *header)
     if (error != 0) {
         return error;
     }
-    error = copy_header(base, there, header);
+    memcpy(header, base, sizeof *header);
     (void)os_unmap(base, SEGMENT_PAGE);
-    return error;
+    crash_fence();
+    error = hf_memory_size(memory, &there); /* after the header: it may be growing */
+    return error != 0 ? error : validate_segment(header, there);
 }
 
 /* `maximum`: the segment's, checked; the header could be overwritten meanwhile. */

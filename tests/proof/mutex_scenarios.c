@@ -41,6 +41,14 @@ static void prepare_locked_with_waiters(struct arena *arena)
     fetch_or_relaxed(&((struct lock *)(void *)mutex_of(arena))->word, LOCK_WAITERS);
 }
 
+/* The intent speaks of another mutex by now. */
+static void prepare_locked_before_another(struct arena *arena)
+{
+    prepare_locked(arena);
+    lock(&board_of(arena)->mutex[1], 0);
+    unlock(&board_of(arena)->mutex[1]);
+}
+
 static void prepare_three_locked(struct arena *arena)
 {
     for (unsigned i = 0; i < 3; i++) {
@@ -324,6 +332,12 @@ static const struct scenario scenarios[] = {
      ON_A_BOARD,
      .prepare = prepare_locked_after_tx,
      .act = act_unlock_at_once,
+     .judge = judge_unlocking},
+    {.name = "mutex.unlock.after_another",
+     .call = "hf_mutex_unlock",
+     ON_A_BOARD,
+     .prepare = prepare_locked_before_another,
+     .act = act_unlock,
      .judge = judge_unlocking},
     {.name = "mutex.unlock.with_waiters",
      .call = "hf_mutex_unlock",

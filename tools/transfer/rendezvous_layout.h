@@ -32,9 +32,9 @@
 #define LANE_DATA  (UINT64_C(3) * 4096 - 384)
 #define LANE_SIZE  (UINT64_C(3) * 4096 + DATA_CAPACITY)
 
-/* Of the segment: at first, and with every lane taken. */
+/* Of the segment: at first, and at most: twice what all lanes take, for what slots cut up. */
 #define RENDEZVOUS_SIZE    UINT64_C(65536)
-#define RENDEZVOUS_MAXIMUM (RENDEZVOUS_SIZE + UINT64_C(1048576) + LANE_COUNT * LANE_SIZE)
+#define RENDEZVOUS_MAXIMUM (RENDEZVOUS_SIZE + 2 * LANE_COUNT * LANE_SIZE)
 
 /* Locked in a dead server's segment by whoever removes it: one at a time. */
 #define REMOVER_BYTE UINT64_C(0)
