@@ -33,8 +33,8 @@
 
 /*
  * Spins, about 10-40 ns each: the limit doubles when spinning helped, halves when it did not.
- * Short: who spins takes the lock's line away from its owner. Two processes that fought for a lock
- * all the time got twice as far with these as with 64 times as many.
+ * Short: who spins takes the lock's line away from its owner. docs/design.md
+ * has the figures.
  */
 #define SPIN_MIN 2u
 #define SPIN_MAX 8u

@@ -145,7 +145,7 @@ static int back(struct view *view, uint64_t first, uint64_t count)
     if (all_set(map, first, count)) {
         return 0;
     }
-    if (view->fd >= 0 && view->kind == VIEW_OBJECT) {
+    if (view->kind == VIEW_OBJECT) {
         int error = os_reserve(view->fd, first * SEGMENT_PAGE, count * SEGMENT_PAGE);
         if (error != 0) {
             return error;
@@ -369,9 +369,10 @@ static int alloc_locked(struct participant *p, uint64_t count, uint64_t link, bo
     return 0;
 }
 
-static int alloc_once(struct participant *p, uint64_t count, uint64_t link, bool zeroed)
+static int alloc_once(struct participant *p, uint64_t count, uint64_t link, bool zeroed,
+                      int64_t timeout_ns)
 {
-    int error = take_lock(p, HF_FOREVER);
+    int error = take_lock(p, timeout_ns);
     if (error == 0) {
         error = alloc_locked(p, count, link, zeroed);
         free_lock(p);
@@ -381,9 +382,9 @@ static int alloc_once(struct participant *p, uint64_t count, uint64_t link, bool
 
 int pages_alloc(struct participant *p, uint64_t count, uint64_t link, bool zeroed)
 {
-    int error = alloc_once(p, count, link, zeroed);
+    int error = alloc_once(p, count, link, zeroed, HF_FOREVER);
     if (error == -ENOMEM && pages_reclaim_logs(p)) {
-        error = alloc_once(p, count, link, zeroed);
+        error = alloc_once(p, count, link, zeroed, HF_FOREVER);
     }
     return error;
 }
@@ -430,11 +431,7 @@ int pages_add_slots(struct participant *p)
         return -EAGAIN;
     }
     uint64_t link = offsetof(struct segment_header, slot_runs) + run * sizeof header->slot_runs[0];
-    int error = take_lock(p, SLOTS_NS);
-    if (error == 0) {
-        error = alloc_locked(p, slot_run_pages(run), link, true);
-        free_lock(p);
-    }
+    int error = alloc_once(p, slot_run_pages(run), link, true, SLOTS_NS);
     return error == -EINVAL ? 0 : error; /* another was faster */
 }
 

@@ -278,11 +278,7 @@ static bool claim_any(struct participant *p)
                                        : claim_one(p, true) || claim_one(p, false);
 }
 
-/*
- * One free slot is always left, for whoever comes next and has to make room: pages are handed out
- * to participants only. So he who takes the last one adds a run of slot pages first of all; where
- * there is no room for that, the last slot can be had all the same.
- */
+/* Waits a little if all are taken: whoever took the last one is making more. */
 static int take_slot(struct participant *p)
 {
     for (unsigned tries = 0; !claim_any(p); tries++) {
@@ -291,7 +287,7 @@ static int take_slot(struct participant *p)
         if (tries == 300 || all) {
             return -EAGAIN;
         }
-        (void)os_wait(&nothing, 0, INT64_C(1000000)); /* who took the last one is making more */
+        (void)os_wait(&nothing, 0, INT64_C(1000000));
     }
     return 0;
 }
@@ -428,7 +424,12 @@ static int join_locked(struct view *view, struct participant **participant)
     return 0;
 }
 
-/* Not with the process lock: it may take some waiting for another process. */
+/*
+ * One free slot is always left, for whoever comes next and has to make room: pages are handed out
+ * to participants only. So he who takes the last one adds a run of slot pages first of all; where
+ * there is no room for that, the last slot can be had all the same. Not with the process lock: it
+ * may take some waiting for another process.
+ */
 static void leave_a_free_slot(struct participant *p)
 {
     if (count_free(p->view, 1) == 0 && call_begin(p) == 0) {

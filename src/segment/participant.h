@@ -14,7 +14,6 @@
 #include "segment/view.h"
 
 #define thread_here            hf_thread_here
-#define participant_enter      hf_participant_enter
 #define participant_leave_view hf_participant_leave_view
 #define participant_of         hf_participant_of
 #define participant_mine       hf_participant_mine

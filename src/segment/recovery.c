@@ -174,9 +174,7 @@ unsigned recovery_of_all(struct participant *me)
     unsigned recovered = 0;
     uint32_t slots = view_slots(me->view);
     for (uint32_t n = 1; n <= slots; n++) {
-        if (n != me->number && presence_of(me->view, n, true, NULL) == PRESENCE_DEAD) {
-            recovered += recovery_of(me, n) ? 1 : 0;
-        }
+        recovered += recovery_of(me, n) ? 1 : 0;
     }
     (void)pages_reclaim_logs(me);
     return recovered;
