@@ -11,11 +11,14 @@ SETUP         := sh scripts/setup.sh
 CMAKE         := cmake
 BENCH_PROGRAM := build/release/bench/holdfast-bench
 PROOF_PROGRAM := build/release/tests/proof/holdfast-proof
+MUTANTS_PROGRAM := build/release/tests/proof/holdfast-mutants
 
 # As it was typed: neither make nor the shell has expanded anything in it.
 export HF_ONLY := $(value ONLY)
+export HF_LEVELS := $(value LEVELS)
+export HF_STATE := $(value STATE)
 
-.PHONY: all demo demo-kill check proof bench install format format-check lint clean help
+.PHONY: all demo demo-kill check proof mutants bench install format format-check lint clean help
 
 all: ## build the library, the command and the examples into build/release (1 minute)
 	@$(SETUP) build
@@ -39,7 +42,17 @@ proof: ## kill at every instruction; ONLY='a|b' picks scenarios, KEEP_GOING=1 go
 	@$(CMAKE) --preset release -DHF_TESTS=ON $(CMAKE_ARGS) >/dev/null
 	@$(CMAKE) --build --preset release
 	@$(CMAKE) -E make_directory build/proof
-	@$(PROOF_PROGRAM) --only "$$HF_ONLY" --output build/proof/results.json
+	@$(PROOF_PROGRAM) --only "$$HF_ONLY" --levels "$$HF_LEVELS" --state "$$HF_STATE" \
+	    --output build/proof/results.json
+	@if [ -z "$$HF_ONLY$$HF_LEVELS$$HF_STATE" ]; then \
+	    $(MUTANTS_PROGRAM) --equivalents tests/proof/equivalent_mutants.def \
+	        --output build/proof/results.json; fi
+
+mutants: ## delete and swap the stores that the proof rests on; ONLY='a|b' picks (30 minutes at most)
+	@$(SETUP) check
+	@$(CMAKE) --preset release -DHF_TESTS=ON $(CMAKE_ARGS) >/dev/null
+	@$(CMAKE) --build --preset release
+	@$(MUTANTS_PROGRAM) --equivalents tests/proof/equivalent_mutants.def --only "$$HF_ONLY"
 
 bench: ## measure against peers, side by side; ONLY='a|b' picks rows (10 minutes)
 	@$(SETUP) bench

@@ -44,15 +44,25 @@ static inline void crash_fence(void)
 }
 
 /*
- * A store that the promise rests on: logs, intents, records. It is neither dropped nor moved, and
- * `make proof` fails if any one of them is deleted.
+ * A store that the promise rests on: logs, intents, records, and what makes them good. It is
+ * neither dropped nor moved, and `make proof` fails if any one of them is deleted: the mutation
+ * gate puts its own in place of these two (tests/proof/mutant_store.h). HF_LOG_PUBLISH is for what
+ * living peers read without a lock as well; its place names its partner.
  */
+#ifndef HF_LOG_STORE
 #define HF_LOG_STORE(place, value)                                                                 \
     do {                                                                                           \
         crash_fence();                                                                             \
         store_relaxed((place), (value));                                                           \
         crash_fence();                                                                             \
     } while (0)
+#define HF_LOG_PUBLISH(place, value)                                                               \
+    do {                                                                                           \
+        crash_fence();                                                                             \
+        store_release((place), (value));                                                           \
+        crash_fence();                                                                             \
+    } while (0)
+#endif
 
 /*
  * Orders an earlier store before a later load, which release and acquire do not. It stands

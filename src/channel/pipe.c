@@ -92,12 +92,12 @@ int hf_pipe_init(hf_segment *segment, void *place, uint64_t capacity)
     }
     struct pipe_layout *shared = place;
     /* No pipe, until it is whole: whoever dies in here leaves nothing that can be opened. */
-    store_relaxed(&shared->magic, 0);
+    HF_LOG_STORE(&shared->magic, 0);
     fence_stores();
     memset((char *)place + offsetof(struct pipe_layout, lines), 0, sizeof shared->lines);
     shared->version = PIPE_VERSION;
     shared->capacity = capacity;
-    store_release(&shared->magic, PIPE_MAGIC); /* partner: validate */
+    HF_LOG_PUBLISH(&shared->magic, PIPE_MAGIC); /* partner: validate */
     return 0;
 }
 
@@ -211,7 +211,7 @@ void hf_pipe_close(hf_pipe *pipe)
         return;
     }
     uint64_t closed = pipe->owner - PIPE_SIDE_OPEN + PIPE_SIDE_CLOSED;
-    store_release(&pipe->mine->owner, closed); /* partner: look_at_peer */
+    HF_LOG_PUBLISH(&pipe->mine->owner, closed); /* partner: look_at_peer */
     wake_peer(pipe, 0, true);
     pipe->magic = 0;
     free(pipe);
@@ -405,7 +405,7 @@ static int advance(hf_pipe *pipe, uint64_t length)
     }
     pipe->run -= length;
     pipe->position += length;
-    store_release(&pipe->mine->position, pipe->position); /* (4), partner: look */
+    HF_LOG_PUBLISH(&pipe->mine->position, pipe->position); /* (4), partner: look */
     uint64_t ahead = pipe->position - load_relaxed(&pipe->peer->position);
     wake_peer(pipe, pipe->side == HF_PIPE_WRITER ? ahead : pipe->capacity + ahead, false);
     return 0;

@@ -84,7 +84,7 @@ void declare_all_dead(struct view *view)
         uint64_t claim = load_relaxed(&slot->claim);
         if (claim_by(claim) != 0) {
             uint64_t turn = claim_turn(claim);
-            store_relaxed(&slot->claim, claim_word(n, turn, turn, CLAIM_UNRECOVERED));
+            HF_LOG_STORE(&slot->claim, claim_word(n, turn, turn, CLAIM_UNRECOVERED));
             HF_LOG_STORE(&slot->life_kind, LIFE_ROBUST);
             HF_LOG_STORE(view_life(view, n), OS_LIFE_DIED);
         }

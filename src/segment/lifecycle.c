@@ -99,9 +99,8 @@ static int settle_reboot(struct view *view)
             error = -EREMOTE;
         } else {
             declare_all_dead(view);
-            store_relaxed(&header->boot[1], boot[1]);
-            crash_fence();
-            store_relaxed(&header->boot[0], boot[0]);
+            HF_LOG_STORE(&header->boot[1], boot[1]);
+            HF_LOG_STORE(&header->boot[0], boot[0]);
             (void)os_byte_lock_shared(view->fd, BYTE_WRITERS); /* before the next one looks */
         }
     }
@@ -380,8 +379,7 @@ static int reserve_parts(hf_memory *memory, uint64_t size, uint64_t maximum)
 
 static void publish_magic(struct view *view)
 {
-    crash_fence();
-    store_release(&header_of(view)->magic, SEGMENT_MAGIC); /* partner: whoever opens */
+    HF_LOG_PUBLISH(&header_of(view)->magic, SEGMENT_MAGIC); /* partner: whoever opens */
 }
 
 /* Formats fresh memory and makes a view of it. Takes the memory over on success. */
@@ -636,8 +634,7 @@ int hf_segment_init(void *buffer, size_t size, hf_segment **segment)
         return error;
     }
     struct segment_header *header = buffer;
-    store_relaxed(&header->magic, 0); /* no segment, until it is whole */
-    crash_fence();
+    HF_LOG_STORE(&header->magic, 0); /* no segment, until it is whole */
     memset(buffer, 0, (size_t)(geometry_of(whole).first_page * SEGMENT_PAGE));
     return create_at(buffer, whole, whole, VIEW_BUFFER, false, segment);
 }

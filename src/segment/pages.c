@@ -219,8 +219,7 @@ static int grow_locked(struct view *view, uint64_t size)
         return error;
     }
     set_bits(view->backed_map, old / SEGMENT_PAGE, (size - old) / SEGMENT_PAGE);
-    crash_fence();
-    store_release(&header->size, size); /* partner: view_refresh */
+    HF_LOG_PUBLISH(&header->size, size); /* partner: view_refresh */
     (void)view_refresh(view, 0, size);
     return 0;
 }
@@ -306,8 +305,7 @@ void pages_settle(struct view *view, struct slot *slot)
     shared_u64 *link = view_word(view, load_relaxed(&slot->op_link));
     if (op != OP_NONE && link != NULL && is_run(view, first, count)) {
         if (op == OP_PAGES_FREE) {
-            store_relaxed(link, 0);
-            crash_fence();
+            HF_LOG_STORE(link, 0);
         }
         if (load_relaxed(link) != first * SEGMENT_PAGE) {
             clear_bits(view->used_map, first, count);
@@ -361,8 +359,7 @@ static int alloc_locked(struct participant *p, uint64_t count, uint64_t link, bo
     if (zeroed) {
         memset(view->base + first * SEGMENT_PAGE, 0, (size_t)(count * SEGMENT_PAGE));
     }
-    crash_fence();
-    store_release(word, first * SEGMENT_PAGE); /* partner: whoever follows the link */
+    HF_LOG_PUBLISH(word, first * SEGMENT_PAGE); /* partner: whoever follows the link */
     HF_LOG_STORE(&p->slot->op, OP_NONE);
     uint64_t hint = max_u64(view->first_page, load_relaxed(&header->hint));
     store_relaxed(&header->hint, next_page(view->used_map, hint, page_end(view), false));
@@ -408,8 +405,7 @@ int pages_free(struct participant *p, uint64_t count, uint64_t link, bool try_on
         error = -EINVAL;
     } else {
         record(p->slot, OP_PAGES_FREE, first, count, link);
-        store_relaxed(word, 0);
-        crash_fence();
+        HF_LOG_STORE(word, 0);
         clear_bits(view->used_map, first, count);
         store_relaxed(&header->hint, min_u64(load_relaxed(&header->hint), first));
         HF_LOG_STORE(&p->slot->op, OP_NONE);
@@ -444,8 +440,7 @@ int pages_make_root(struct participant *p, uint64_t size)
     }
     if (load_relaxed(&header->root) == 0) {
         uint64_t rounded = round_up(size, SEGMENT_PAGE);
-        store_relaxed(&header->root_size, rounded); /* before the root itself */
-        crash_fence();
+        HF_LOG_STORE(&header->root_size, rounded); /* before the root itself */
         error =
             alloc_locked(p, rounded / SEGMENT_PAGE, offsetof(struct segment_header, root), true);
     }
@@ -485,9 +480,7 @@ static bool reclaim_log_of(struct participant *p, uint32_t number)
             (void)pages_free(p, UINT64_C(1) << k, link, false);
         }
     }
-    crash_fence();
-    store_release(&slot->claim, claim_word(0, 0, turn, 0)); /* partner: the next claim */
-    crash_fence();
+    HF_LOG_PUBLISH(&slot->claim, claim_word(0, 0, turn, 0)); /* partner: the next claim */
     return true;
 }
 

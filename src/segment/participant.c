@@ -181,8 +181,7 @@ static shared_u32 *life_of(struct participant *p)
 static void come_alive(struct participant *p, uint64_t flags)
 {
     struct slot *slot = p->slot;
-    store_relaxed(life_of(p), 0);
-    crash_fence();
+    HF_LOG_STORE(life_of(p), 0);
     if (p->life.alias != NULL) {
         os_life_link(&p->life, (p->number - 1) % SLOTS_PER_PAGE);
     }
@@ -195,9 +194,7 @@ static void come_alive(struct participant *p, uint64_t flags)
     if (kind == LIFE_ROBUST) {
         HF_LOG_STORE(life_of(p), p->identity.thread);
     }
-    crash_fence();
-    store_release(&slot->claim, claim_word(p->number, p->turn, p->turn, flags));
-    crash_fence();
+    HF_LOG_PUBLISH(&slot->claim, claim_word(p->number, p->turn, p->turn, flags));
 }
 
 /* Maps the alias beforehand: between claim and life word there should be little. */
@@ -240,7 +237,7 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen)
     come_alive(p, flags);
     if (flags != 0) {
         recovery_of_own_slot(p);
-        store_release(&p->slot->claim, claim_word(number, p->turn, p->turn, 0));
+        HF_LOG_PUBLISH(&p->slot->claim, claim_word(number, p->turn, p->turn, 0));
     }
     return true;
 }
@@ -299,9 +296,7 @@ static void release_slot(struct participant *p)
     shared_u32 *life = life_of(p);
     uint32_t was = exchange_release(life, 0);
     os_life_unlink(&p->life);
-    crash_fence();
-    store_release(&slot->claim, claim_word(0, 0, p->turn, 0));
-    crash_fence();
+    HF_LOG_PUBLISH(&slot->claim, claim_word(0, 0, p->turn, 0)); /* partner: the next claim */
     if ((was & OS_LIFE_WAITERS) != 0) { /* now that they can see that nobody is here any more */
         (void)os_wake(life, INT_MAX);
     }

@@ -87,7 +87,7 @@ static bool free_one_lock(struct view *view, struct slot *slot, uint32_t number)
     uint64_t offset = load_relaxed(&slot->held);
     struct lock *lock = view_lock_at(view, offset);
     if (lock == NULL || owner_of(lock) != number) { /* the end, or a damaged list */
-        store_relaxed(&slot->held, 0);
+        HF_LOG_STORE(&slot->held, 0);
         return false;
     }
     lock_verdict verdict = verdict_on(slot, lock, offset);
@@ -120,10 +120,8 @@ static void finish(struct participant *me, uint32_t number)
     uint64_t turn = claim_turn(load_relaxed(&slot->claim));
     (void)os_wake(life, INT_MAX);
     undo(view, slot, number);
-    store_relaxed(life, 0);
-    crash_fence();
-    store_release(&slot->claim, claim_word(0, 0, turn, 0)); /* partner: the next claim */
-    crash_fence();
+    HF_LOG_STORE(life, 0);
+    HF_LOG_PUBLISH(&slot->claim, claim_word(0, 0, turn, 0)); /* partner: the next claim */
 }
 
 bool recovery_of(struct participant *me, uint32_t number)

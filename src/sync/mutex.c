@@ -100,10 +100,10 @@ int hf_mutex_init(hf_mutex *mutex)
         return call_end(p, -EINVAL);
     }
     /* No mutex, until its kind and its place are right. */
-    store_relaxed(&lock->word, 0);
-    store_relaxed(&lock->next, 0);
+    HF_LOG_STORE(&lock->word, 0);
+    HF_LOG_STORE(&lock->next, 0);
     store_relaxed(&lock->unused, 0);
-    store_relaxed(&lock->self, offset);
+    HF_LOG_STORE(&lock->self, offset);
     HF_LOG_STORE(&lock->kind, LOCK_FRESH);
     return call_end(p, 0);
 }

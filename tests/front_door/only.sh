@@ -13,8 +13,11 @@ chmod +x "$work/stub"
 for regex in 'a|b' '^transfer\.(time|rate)$' '$x $(y) `z` "q" \t' "it's" 'a b;c&d<e>f*g?h[i]j{k}l~m#n' ''; do
     for target in bench proof; do
         (cd "$1" && make -s $target SETUP=true CMAKE=true ONLY="$regex" \
-            BENCH_PROGRAM="$work/stub" PROOF_PROGRAM="$work/stub")
-        expected="--only|$regex|--output|build/$target/results.json|"
+            BENCH_PROGRAM="$work/stub" PROOF_PROGRAM="$work/stub" MUTANTS_PROGRAM=:)
+        case $target in
+        proof) expected="--only|$regex|--levels||--state||--output|build/proof/results.json|" ;;
+        *) expected="--only|$regex|--output|build/$target/results.json|" ;;
+        esac
         [ "$(cat "$work/got")" = "$expected" ] || {
             echo "make $target: for $regex the program got $(cat "$work/got")"
             exit 1

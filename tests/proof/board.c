@@ -63,6 +63,51 @@ void unlock(hf_mutex *mutex)
     require(hf_mutex_unlock(mutex) == 0, "unlock");
 }
 
+/* Takes the mutex once more, mends it and gives it back. */
+static int take(hf_mutex *mutex, bool spin)
+{
+    int error;
+    do {
+        error = spin ? hf_mutex_trylock(mutex) : hf_mutex_timedlock(mutex, 10 * SECOND);
+    } while (error == -EBUSY);
+    if (error == -EOWNERDEAD) {
+        require(hf_mutex_consistent(mutex) == 0, "consistent");
+    }
+    return error;
+}
+
+int have(struct board *board, unsigned mutex)
+{
+    int error = take(&board->mutex[mutex], false);
+    if (error == 0 || error == -EOWNERDEAD) {
+        unlock(&board->mutex[mutex]);
+    }
+    return board->was_told[mutex] != 0 ? board->told[mutex] : error;
+}
+
+void contend_for_mutex(struct arena *arena, contender who)
+{
+    struct board *board = board_of(arena);
+    int error = take(&board->mutex[0], who == CONTENDER_SPINNING);
+    require(error != -ETIMEDOUT, "a contender waits for ever");
+    if (board->was_told[0] == 0 && error != -EINVAL) {
+        board->told[0] = error;
+        board->was_told[0] = 1;
+    }
+    if (error == 0 || error == -EOWNERDEAD) {
+        unlock(&board->mutex[0]);
+    }
+}
+
+void contend_for_pages(struct arena *arena, contender who)
+{
+    struct board *board = board_of(arena);
+    hf_off *link = &board->contender_link[who];
+    int error = hf_pages_alloc(arena->segment, 1, link);
+    require(error == 0 || error == -ENOMEM, "a contender gets no page");
+    require(error != 0 || hf_pages_free(arena->segment, 1, link) == 0, "free");
+}
+
 /* ---- the census -------------------------------------------------------------------------- */
 
 /* Real work: everything there is, once. */

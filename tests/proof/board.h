@@ -18,6 +18,11 @@ struct board {
     hf_off link;
     uint64_t pages_linked; /* by the link, if it is not 0: what the census expects */
     uint64_t living;       /* participants besides the judge */
+    /* What the first contender that got a mutex was told of it: the judge cannot hear it again. */
+    int32_t told[3];
+    uint32_t was_told[3];
+    hf_off contender_link[CONTENDERS];
+    hf_off pair_link[2];
     uint8_t odd[16];
     uint8_t big[BIG]; /* more than a slot's log holds */
 };
@@ -36,6 +41,13 @@ void leave_alive(struct arena *arena, void (*work)(struct arena *arena));
 /* Locks, which must give `expected`. */
 void lock(hf_mutex *mutex, int expected);
 void unlock(hf_mutex *mutex);
+
+/* Can the mutex be had? 0, or what it says of its last owner; it is free again afterwards. */
+int have(struct board *board, unsigned mutex);
+
+/* Contenders: for the first mutex, and for pages. */
+void contend_for_mutex(struct arena *arena, contender who);
+void contend_for_pages(struct arena *arena, contender who);
 
 /*
  * Is everything whole, once recovered? Nobody but us and the living is there, every slot is idle,

@@ -76,23 +76,10 @@ static int act_unlock(struct arena *arena)
     return hf_mutex_unlock(mutex_of(arena));
 }
 
-/* Can it be had? 0, or what it says of its last owner; it is free again afterwards. */
-static int have(hf_mutex *mutex)
-{
-    int error = hf_mutex_timedlock(mutex, SECOND);
-    if (error == -EOWNERDEAD) {
-        require(hf_mutex_consistent(mutex) == 0, "consistent");
-    }
-    if (error == 0 || error == -EOWNERDEAD) {
-        unlock(mutex);
-    }
-    return error;
-}
-
 /* Free, or held by the dead: `free_is` says which of the two comes first. */
 static outcome judge(struct arena *copy, outcome free_is, outcome held_is)
 {
-    int error = have(mutex_of(copy));
+    int error = have(board_of(copy), 0);
     if (error != 0 && error != -EOWNERDEAD) {
         return bad("the mutex cannot be had: %s", hf_strerror(error));
     }
@@ -171,7 +158,7 @@ static int act_consistent(struct arena *arena)
 static outcome judge_giving_up(struct arena *copy)
 {
     hf_mutex *mutex = mutex_of(copy);
-    int error = have(mutex);
+    int error = have(board_of(copy), 0);
     if (error == -EOWNERDEAD) {
         return if_whole(copy, OUTCOME_BEFORE);
     }
@@ -193,10 +180,10 @@ static int act_unlock_middle(struct arena *arena)
 static outcome judge_middle(struct arena *copy)
 {
     struct board *board = board_of(copy);
-    if (have(&board->mutex[0]) != -EOWNERDEAD || have(&board->mutex[2]) != -EOWNERDEAD) {
+    if (have(board, 0) != -EOWNERDEAD || have(board, 2) != -EOWNERDEAD) {
         return bad("a mutex that the dead held is free");
     }
-    int error = have(&board->mutex[1]);
+    int error = have(board, 1);
     require(error == 0 || error == -EOWNERDEAD, "the middle one");
     return if_whole(copy, error == 0 ? OUTCOME_AFTER : OUTCOME_BEFORE);
 }
@@ -218,7 +205,7 @@ static void prepare_in_tx(struct arena *arena)
 /* What was taken inside is handed on as if nothing had been. */
 static outcome judge_in_tx(struct arena *copy)
 {
-    int error = have(mutex_of(copy));
+    int error = have(board_of(copy), 0);
     return error == 0 ? if_whole(copy, OUTCOME_BEFORE)
                       : bad("a mutex taken in a transaction gives %d", error);
 }
@@ -243,7 +230,7 @@ static int act_init(struct arena *arena)
 
 static outcome judge_init(struct arena *copy)
 {
-    int error = have(mutex_of(copy));
+    int error = have(board_of(copy), 0);
     if (error == -EINVAL) {
         require(hf_mutex_init(mutex_of(copy)) == 0, "init");
         return if_whole(copy, OUTCOME_BEFORE);
@@ -258,7 +245,7 @@ static int act_fini(struct arena *arena)
 
 static outcome judge_fini(struct arena *copy)
 {
-    int error = have(mutex_of(copy));
+    int error = have(board_of(copy), 0);
     if (error == 0) {
         return if_whole(copy, OUTCOME_BEFORE);
     }
@@ -266,7 +253,8 @@ static outcome judge_fini(struct arena *copy)
     return if_whole(copy, OUTCOME_AFTER);
 }
 
-#define ON_A_BOARD .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board
+#define ON_A_BOARD                                                                                 \
+    .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board, .contend = contend_for_mutex
 
 static const struct scenario scenarios[] = {
     {.name = "mutex.lock.free",
@@ -290,6 +278,7 @@ static const struct scenario scenarios[] = {
      .call = "hf_mutex_lock",
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_other_mutex,
      .act = act_lock_after_death,
@@ -362,6 +351,7 @@ static const struct scenario scenarios[] = {
      .call = "hf_mutex_unlock",
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_held_after_death,
      .act = act_unlock,
@@ -370,6 +360,7 @@ static const struct scenario scenarios[] = {
      .call = "hf_mutex_consistent",
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_held_after_death,
      .act = act_consistent,
@@ -378,6 +369,7 @@ static const struct scenario scenarios[] = {
      .call = "hf_mutex_init",
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
      .set_up = make_rubbish,
      .prepare = prepare_other_mutex,
      .act = act_init,

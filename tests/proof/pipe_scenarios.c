@@ -395,6 +395,22 @@ static outcome judge_empty(struct arena *copy)
     return count == 300 && end == 0 ? OUTCOME_BEFORE : bad("the pipe does not work any more");
 }
 
+/* A reader that sleeps beside the writer until more comes, or the writer's death is told. */
+static void contend_as_reader(struct arena *arena, contender who)
+{
+    static hf_pipe *reader;
+    const void *run;
+    uint64_t length;
+    if (who != CONTENDER_ASLEEP) {
+        return;
+    }
+    if (reader == NULL) {
+        reader = open_side(arena, HF_PIPE_READER);
+    }
+    int error = hf_pipe_peek(reader, CAPACITY, 10000 * MS, &run, &length);
+    require(error == 0 || error == -ECONNRESET, "the reader is not told");
+}
+
 /* The victim has its slot. */
 static void prepare_slot(struct arena *arena)
 {
@@ -436,6 +452,7 @@ static const struct scenario scenarios[] = {
      .set_up = init_with_a_sleeping_reader,
      .prepare = prepare_writer,
      .act = act_close,
+     .contend = contend_as_reader,
      .judge = judge_close_writer},
     {.name = "pipe.close.reader",
      .call = "hf_pipe_close",
@@ -450,6 +467,7 @@ static const struct scenario scenarios[] = {
      .set_up = init,
      .prepare = prepare_commit,
      .act = act_commit,
+     .contend = contend_as_reader,
      .judge = judge_commit},
     {.name = "pipe.commit.to_a_sleeper",
      .call = "hf_pipe_commit",
@@ -457,6 +475,7 @@ static const struct scenario scenarios[] = {
      .set_up = init_with_a_sleeping_reader,
      .prepare = prepare_commit,
      .act = act_commit,
+     .contend = contend_as_reader,
      .judge = judge_commit},
     {.name = "pipe.write",
      .call = "hf_pipe_write",
@@ -464,6 +483,7 @@ static const struct scenario scenarios[] = {
      .set_up = init,
      .prepare = prepare_write,
      .act = act_write,
+     .contend = contend_as_reader,
      .judge = judge_commit},
     {.name = "pipe.release",
      .call = "hf_pipe_release",
@@ -493,6 +513,7 @@ static const struct scenario scenarios[] = {
      .prepare = prepare_full,
      .act = act_reserve_in_vain,
      .no_effect = true,
+     .contend = contend_as_reader,
      .judge = judge_full},
     {.name = "pipe.peek.in_vain",
      .call = "hf_pipe_peek",

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The proof, first level: freeze and clone.
+ * What a scenario is. docs/proof.md explains the levels at which it is proven:
  *
- * A *victim*, a child of ours, makes one call on shared memory, one instruction at a time. After
- * each instruction that changed the memory it is frozen, the memory is copied, and the copy is
- * judged as if the victim had died right there: nobody holds its locks in the copy. The judge is a
- * process of its own, so that a crash or a hang in it is a finding and not the end.
+ *     freeze  a victim is stepped through its call; each state is judged in a copy of the memory
+ *     kill    a victim is killed with SIGKILL at each state, with living contenders attached
+ *     faults  whoever recovers a victim is killed at each step of that, and the next one as well
  *
- * The judge says whether the copy is the state before the call or the one after it. Anything else
- * is a failure; so is a call that is not "before" at first and "after" in the end, or that goes
- * back from after to before: there is one instruction at which it happens.
+ * The judge says whether what it is given is the state before the call or the one after it.
+ * Anything else is a failure; so is a call that is not "before" at first and "after" in the end, or
+ * that goes back from after to before: there is one instruction at which it happens.
  */
 #ifndef TESTS_PROOF_PROOF_H
 #define TESTS_PROOF_PROOF_H
@@ -29,10 +28,17 @@ struct arena {
     hf_region *region;   /* NULL: a segment */
     hf_segment *segment; /* NULL: plain memory */
     char *base;
-    pid_t victim; /* in a copy: who is to be dead */
 };
 
 typedef enum outcome { OUTCOME_BEFORE, OUTCOME_AFTER, OUTCOME_BAD } outcome;
+
+/* Who contends with a victim. */
+typedef enum contender {
+    CONTENDER_SPINNING, /* tries again and again */
+    CONTENDER_ASLEEP,
+    CONTENDER_STOPPED, /* asleep, and then stopped until the others have gone on */
+    CONTENDERS
+} contender;
 
 struct scenario {
     const char *name; /* call's noun, a dot, what is special about it */
@@ -48,8 +54,13 @@ struct scenario {
     int (*act)(struct arena *arena);
     /* The call changes nothing that others see: "before" from the first state to the last. */
     bool no_effect;
-    /* In the judge, on a copy, in which the victim is dead. A failure is told by bad(), which
-       returns OUTCOME_BAD. */
+    /* In each contender, before and after the victim is killed: wants what the victim may hold,
+       gets it and gives it back. What it was told is the judge's to know. NULL: it only attaches.
+     */
+    void (*contend)(struct arena *arena, contender who);
+    /* The segment has no room for another participant: who comes takes a dead one's slot. */
+    bool no_room;
+    /* In the judge; the victim is dead. A failure is told by bad(), which returns OUTCOME_BAD. */
     outcome (*judge)(struct arena *copy);
 };
 
@@ -63,28 +74,29 @@ struct scenario_table {
         array, sizeof(array) / sizeof(array)[0]                                                    \
     }
 
+/* Two victims that die together, in calls that meet; pairs.c. */
+struct pair {
+    const char *name;
+    uint64_t maximum;
+    void (*set_up)(struct arena *arena);
+    void (*prepare[2])(struct arena *arena); /* may be NULL; the first one's comes first */
+    int (*act[2])(struct arena *arena);
+    /* With both dead: OUTCOME_BEFORE if all is whole. */
+    outcome (*judge)(struct arena *copy);
+};
+
 /* Prints why, as printf does. */
 outcome bad(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* What was found out about a scenario. */
-struct findings {
-    unsigned long instructions;
-    unsigned long states; /* distinct states of the memory that were judged */
-    unsigned long failures;
-};
-
-/* Runs one scenario; prints what is wrong, and stops at the first failure unless keep_going. */
-void prove(const struct scenario *scenario, bool keep_going, struct findings *findings);
-
 /* Dies with the words if the condition does not hold: for what is no finding but a broken test. */
 void require(bool condition, const char *what);
-
-/* An instruction in words: symbol+offset in file, for a pid that is stopped there. To be freed. */
-char *describe_instruction(pid_t pid);
 
 extern const struct scenario_table pipe_scenarios;
 extern const struct scenario_table segment_scenarios;
 extern const struct scenario_table mutex_scenarios;
 extern const struct scenario_table tx_scenarios;
+
+extern const struct pair pairs[];
+extern const size_t pair_count;
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "proof/board.h"
 #include "segment/handle.h"
+#include "segment/lock.h"
 
 #define PAGE HF_SEGMENT_PAGE
 
@@ -297,14 +298,11 @@ static outcome judge_undone(struct arena *copy)
     struct board *board = board_of(copy);
     hf_segment_info info;
     require(hf_segment_get_info(copy->segment, &info) == 0, "info");
-    int first = hf_mutex_timedlock(&board->mutex[0], SECOND);
-    int second = hf_mutex_timedlock(&board->mutex[1], SECOND);
+    int first = have(board, 0);
+    int second = have(board, 1);
     if (first != 0 || second != -EOWNERDEAD) {
         return bad("the mutexes give %d and %d", first, second);
     }
-    require(hf_mutex_consistent(&board->mutex[1]) == 0, "consistent");
-    unlock(&board->mutex[0]);
-    unlock(&board->mutex[1]);
     if (board->account[0] != SUM || board->big[0] != 0 || board->big[BIG - 1] != 0) {
         return bad("the transaction is not undone");
     }
@@ -376,6 +374,16 @@ static outcome judge_jumped(struct arena *copy)
     require(hf_mutex_consistent(&board->mutex[1]) == 0, "consistent");
     unlock(&board->mutex[1]);
     return OUTCOME_BEFORE;
+}
+
+/* The victim has jumped out of a call that had the lock of the pages: as a handler leaves it. */
+static void prepare_jumped_with_pages(struct arena *arena)
+{
+    struct participant *p;
+    struct lock *pages = &header_of(arena->segment->view)->pages_lock;
+    prepare(arena);
+    require(participant_of(arena->segment->view, &p) == 0 && call_begin(p) == 0, "begin");
+    require(lock_take(p, pages, offsetof(struct segment_header, pages_lock), 0) == 0, "lock");
 }
 
 /* ---- a restart of the machine ------------------------------------------------------------ */
@@ -475,6 +483,7 @@ static const struct scenario scenarios[] = {
      .set_up = make_board,
      .prepare = prepare,
      .act = act_alloc,
+     .contend = contend_for_pages,
      .judge = judge_alloc},
     {.name = "pages.alloc.growing",
      .call = "hf_pages_alloc",
@@ -482,6 +491,7 @@ static const struct scenario scenarios[] = {
      .set_up = make_board,
      .prepare = prepare,
      .act = act_alloc_many,
+     .contend = contend_for_pages,
      .judge = judge_alloc},
     {.name = "pages.free",
      .call = "hf_pages_free",
@@ -489,6 +499,7 @@ static const struct scenario scenarios[] = {
      .set_up = make_board,
      .prepare = prepare_pages,
      .act = act_free,
+     .contend = contend_for_pages,
      .judge = judge_free},
     {.name = "pages.free.many",
      .call = "hf_pages_free",
@@ -496,6 +507,7 @@ static const struct scenario scenarios[] = {
      .set_up = make_board,
      .prepare = prepare_many,
      .act = act_free,
+     .contend = contend_for_pages,
      .judge = judge_free},
     {.name = "segment.grow",
      .call = "hf_segment_grow",
@@ -503,6 +515,7 @@ static const struct scenario scenarios[] = {
      .set_up = make_board,
      .prepare = prepare,
      .act = act_grow,
+     .contend = contend_for_pages,
      .judge = judge_grow},
     {.name = "segment.trim",
      .call = "hf_segment_trim",
@@ -511,6 +524,7 @@ static const struct scenario scenarios[] = {
      .prepare = prepare_holes,
      .act = act_trim,
      .no_effect = true,
+     .contend = contend_for_pages,
      .judge = judge_trim},
     {.name = "participant.join",
      .call = "hf_participant_self",
@@ -532,6 +546,7 @@ static const struct scenario scenarios[] = {
      .set_up = leave_four_slots_taken,
      .act = act_join,
      .no_effect = true,
+     .no_room = true,
      .judge = judge_takeover},
     {.name = "participant.leave",
      .call = "hf_segment_close",
@@ -546,6 +561,7 @@ static const struct scenario scenarios[] = {
      .set_up = make_board,
      .prepare = prepare_busy,
      .act = act_leave,
+     .contend = contend_for_mutex,
      .judge = judge_undone},
     {.name = "recovery.of_a_transaction_and_locks",
      .call = "hf_segment_recover",
@@ -553,6 +569,7 @@ static const struct scenario scenarios[] = {
      .set_up = leave_a_busy_dead,
      .act = act_recover,
      .no_effect = true,
+     .contend = contend_for_mutex,
      .judge = judge_recovery},
     {.name = "segment.open.after_a_restart",
      .call = "hf_segment_open_memory",
@@ -569,5 +586,14 @@ static const struct scenario scenarios[] = {
      .act = act_thread_recover,
      .no_effect = true,
      .judge = judge_jumped},
+    {.name = "recovery.after_a_jump_with_the_pages",
+     .call = "hf_thread_recover",
+     SEGMENT,
+     .set_up = make_board,
+     .prepare = prepare_jumped_with_pages,
+     .act = act_thread_recover,
+     .no_effect = true,
+     .contend = contend_for_pages,
+     .judge = judge_join},
 };
 const struct scenario_table segment_scenarios = SCENARIO_TABLE(scenarios);

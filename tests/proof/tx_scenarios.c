@@ -63,13 +63,10 @@ static outcome judge_accounts(struct arena *copy)
 {
     struct board *board = board_of(copy);
     for (unsigned i = 0; i < 3; i++) {
-        int error = hf_mutex_timedlock(&board->mutex[i], SECOND);
-        if (error == -EOWNERDEAD) {
-            require(hf_mutex_consistent(&board->mutex[i]) == 0, "consistent");
-        } else if (error != 0) {
+        int error = have(board, i);
+        if (error != 0 && error != -EOWNERDEAD) {
             return bad("mutex %u gives %d", i, error);
         }
-        unlock(&board->mutex[i]);
     }
     require(hf_segment_recover(copy->segment, NULL) == 0, "recover");
     int64_t a = board->account[0];
@@ -90,12 +87,8 @@ static outcome judge_accounts(struct arena *copy)
 static outcome judge_small(struct arena *copy)
 {
     struct board *board = board_of(copy);
-    int error = hf_mutex_timedlock(&board->mutex[0], SECOND);
-    require(error == 0 || error == -EOWNERDEAD, "lock"); /* it recovers the dead */
-    if (error == -EOWNERDEAD) {
-        require(hf_mutex_consistent(&board->mutex[0]) == 0, "consistent");
-    }
-    unlock(&board->mutex[0]);
+    int error = have(board, 0); /* it recovers the dead */
+    require(error == 0 || error == -EOWNERDEAD, "lock");
     if (board->account[0] != SUM) {
         memset(board->big, 0, sizeof board->big);
         for (unsigned i = 0; i < BIG; i++) {
@@ -231,24 +224,14 @@ static void prepare_locked_before(struct arena *arena)
     unlock(&board_of(arena)->mutex[0]);
 }
 
-static int have(hf_mutex *mutex)
-{
-    int error = hf_mutex_timedlock(mutex, SECOND);
-    if (error == -EOWNERDEAD) {
-        require(hf_mutex_consistent(mutex) == 0, "consistent");
-    }
-    unlock(mutex);
-    return error;
-}
-
 /* Before: both that were held at the start are suspect. After: the one unlocked inside is not. */
 static outcome judge_locks_before(struct arena *copy)
 {
     struct board *board = board_of(copy);
-    int third = have(&board->mutex[2]);
+    int third = have(board, 2);
     bool committed = board->account[0] != SUM;
-    int first = have(&board->mutex[0]);
-    int second = have(&board->mutex[1]);
+    int first = have(board, 0);
+    int second = have(board, 1);
     if (first != (committed ? 0 : -EOWNERDEAD) || second != -EOWNERDEAD ||
         (!committed && third != 0)) {
         return bad("%s, and the mutexes give %d, %d, %d", committed ? "committed" : "undone", first,
@@ -261,9 +244,9 @@ static outcome judge_locks_before(struct arena *copy)
 static outcome judge_locks_before_abort(struct arena *copy)
 {
     struct board *board = board_of(copy);
-    int third = have(&board->mutex[2]);
-    int first = have(&board->mutex[0]);
-    int second = have(&board->mutex[1]);
+    int third = have(board, 2);
+    int first = have(board, 0);
+    int second = have(board, 1);
     if (second != -EOWNERDEAD || board->account[0] != SUM || (first == -EOWNERDEAD && third != 0)) {
         return bad("the mutexes give %d, %d, %d", first, second, third);
     }
@@ -310,7 +293,7 @@ static int act_mend_and_abort(struct arena *arena)
 static outcome judge_mending(struct arena *copy)
 {
     struct board *board = board_of(copy);
-    int error = have(&board->mutex[0]);
+    int error = have(board, 0);
     bool committed = board->account[0] != SUM;
     if (error != (committed ? 0 : -EOWNERDEAD)) {
         return bad("%s, and the mutex gives %d", committed ? "committed" : "undone", error);
@@ -333,7 +316,7 @@ static int act_mend_and_keep(struct arena *arena)
 static outcome judge_mending_kept(struct arena *copy)
 {
     struct board *board = board_of(copy);
-    int error = have(&board->mutex[0]);
+    int error = have(board, 0);
     bool committed = board->account[0] != SUM;
     if ((error != 0 && error != -EOWNERDEAD) || (!committed && error == 0)) {
         return bad("%s, and the mutex gives %d", committed ? "committed" : "undone", error);
@@ -358,10 +341,11 @@ static int act_take_again_and_commit(struct arena *arena)
 
 static outcome judge_taken_again(struct arena *copy)
 {
-    return if_whole(copy, have(&board_of(copy)->mutex[0]) == 0 ? OUTCOME_BEFORE : OUTCOME_AFTER);
+    return if_whole(copy, have(board_of(copy), 0) == 0 ? OUTCOME_BEFORE : OUTCOME_AFTER);
 }
 
-#define ON_A_BOARD .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board
+#define ON_A_BOARD                                                                                 \
+    .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board, .contend = contend_for_mutex
 
 static const struct scenario scenarios[] = {
     {.name = "tx.begin",
@@ -440,6 +424,7 @@ static const struct scenario scenarios[] = {
      .call = "hf_mutex_consistent",
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_mending,
      .act = act_mend,
@@ -448,6 +433,7 @@ static const struct scenario scenarios[] = {
      .call = "hf_mutex_consistent",
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_mending,
      .act = act_mend_and_keep,
@@ -456,6 +442,7 @@ static const struct scenario scenarios[] = {
      .call = "hf_mutex_consistent",
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_mending,
      .act = act_mend_and_abort,

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/* The memory of a scenario, copies of it in which the victim is dead, and their judges. */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "os/os.h"
+#include "proof/harness.h"
+#include "segment/view.h"
+
+/* A judge that takes longer hangs. */
+#define JUDGE_SECONDS 20
+
+const char *const outcome_words[] = {"before", "after", "bad"};
+
+void require(bool condition, const char *what)
+{
+    if (!condition) {
+        (void)fprintf(stderr, "proof: broken test: %s (errno %d)\n", what, errno);
+        abort();
+    }
+}
+
+outcome bad(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)fputs("    ", stderr);
+    (void)vfprintf(stderr, format, arguments);
+    (void)fputs("\n", stderr);
+    va_end(arguments);
+    return OUTCOME_BAD;
+}
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+static void open_plain(struct arena *arena, uint64_t size)
+{
+    require(hf_anonymous_create(size, NULL, &arena->memory) == 0, "memory");
+    require(hf_region_map(arena->memory, NULL, &arena->region) == 0, "map");
+    arena->base = hf_region_address(arena->region);
+}
+
+void open_arena(struct arena *arena, uint64_t size, uint64_t maximum)
+{
+    *arena = (struct arena){0};
+    if (maximum == 0) {
+        open_plain(arena, size);
+        return;
+    }
+    hf_segment_options options = {.maximum = maximum};
+    require(hf_segment_create_anonymous(size, &options, &arena->segment) == 0, "segment");
+    arena->memory = hf_segment_memory(arena->segment);
+    arena->base = hf_segment_base(arena->segment);
+}
+
+void close_arena(struct arena *arena)
+{
+    if (arena->segment != NULL) {
+        hf_segment_close(arena->segment);
+    } else {
+        hf_region_unmap(arena->region);
+        hf_memory_close(arena->memory);
+    }
+}
+
+uint64_t arena_size(const struct arena *arena)
+{
+    uint64_t size;
+    require(hf_memory_size(arena->memory, &size) == 0, "size");
+    return size;
+}
+
+/* ---- copies ------------------------------------------------------------------------------ */
+
+/* What the kernel does when a thread dies: it marks the life words that hold its number. */
+static void mark_page(struct slot_page *page, pid_t dead)
+{
+    for (unsigned n = 0; n < SLOTS_PER_PAGE; n++) {
+        uint32_t life = load_relaxed(&page->life[n]);
+        if ((life & OS_LIFE_ID) == (uint32_t)dead) {
+            store_relaxed(&page->life[n], (life & OS_LIFE_WAITERS) | OS_LIFE_DIED);
+        }
+    }
+}
+
+static void mark_dead(struct segment_header *header, uint64_t size, pid_t dead)
+{
+    for (uint32_t run = 0; run < SLOT_RUNS; run++) {
+        uint64_t offset = load_relaxed(&header->slot_runs[run]);
+        uint64_t pages = slot_run_pages(run);
+        for (uint64_t i = 0; offset != 0 && i < pages && offset + (i + 1) * SEGMENT_PAGE <= size;
+             i++) {
+            mark_page((struct slot_page *)(void *)((char *)header + offset + i * SEGMENT_PAGE),
+                      dead);
+        }
+    }
+}
+
+int copy_arena(struct arena *copy, bool segment, const struct snapshot *snapshot)
+{
+    *copy = (struct arena){0};
+    open_plain(copy, snapshot->size);
+    memcpy(copy->base, snapshot->bytes, snapshot->size);
+    if (!segment) {
+        return 0;
+    }
+    for (unsigned i = 0; i < snapshot->dead_count; i++) {
+        mark_dead((struct segment_header *)(void *)copy->base, snapshot->size, snapshot->dead[i]);
+    }
+    hf_region_unmap(copy->region);
+    copy->region = NULL;
+    int error = hf_segment_open_memory(copy->memory, HF_READ_WRITE, &copy->segment);
+    if (error == 0) {
+        copy->base = hf_segment_base(copy->segment);
+    }
+    return error;
+}
+
+/* ---- judging ----------------------------------------------------------------------------- */
+
+static outcome verdict_of(pid_t judge)
+{
+    int status;
+    require(waitpid(judge, &status, 0) == judge, "wait for the judge");
+    if (WIFSIGNALED(status)) {
+        return WTERMSIG(status) == SIGALRM ? bad("survivors hang for ever")
+                                           : bad("a survivor dies of signal %d", WTERMSIG(status));
+    }
+    int code = WEXITSTATUS(status);
+    return code == OUTCOME_BEFORE || code == OUTCOME_AFTER ? (outcome)code : OUTCOME_BAD;
+}
+
+/* A child with a time limit; 0 in it. */
+static pid_t start_judge(void)
+{
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    require(pid >= 0, "fork");
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)alarm(JUDGE_SECONDS);
+    }
+    return pid;
+}
+
+outcome judge_copy(outcome (*judge)(struct arena *copy), bool segment,
+                   const struct snapshot *snapshot)
+{
+    pid_t pid = start_judge();
+    if (pid == 0) {
+        struct arena copy;
+        int error = copy_arena(&copy, segment, snapshot);
+        if (error != 0) {
+            _exit((int)bad("the segment cannot be opened: %s", hf_strerror(error)));
+        }
+        _exit((int)judge(&copy));
+    }
+    return verdict_of(pid);
+}
+
+outcome judge_in_place(outcome (*judge)(struct arena *copy), struct arena *arena)
+{
+    pid_t pid = start_judge();
+    if (pid == 0) {
+        _exit((int)judge(arena));
+    }
+    return verdict_of(pid);
+}
