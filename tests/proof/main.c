@@ -4,10 +4,16 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <regex.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "os/os.h"
 #include "proof/harness.h"
 
 static const char help[] =
@@ -50,18 +56,80 @@ static bool selected(const struct options *o, const char *name)
     return regexec(&o->only, name, 0, NULL, 0) == 0;
 }
 
-static void report(const char *name, const char *call, const struct findings *f, json_t *results)
+/* What is run: a scenario, or a pair. */
+struct job {
+    const struct scenario *scenario; /* NULL: a pair */
+    const struct pair *pair;
+    struct findings findings; /* in memory shared with the process that runs it */
+    pid_t pid;                /* 0: not started, or done */
+    bool done;
+};
+
+#define JOBS_MAX 512u
+
+/* In memory shared with all processes. */
+struct work {
+    struct job jobs[JOBS_MAX];
+    size_t count;
+};
+
+static const char *name_of(const struct job *job)
 {
+    return job->scenario != NULL ? job->scenario->name : job->pair->name;
+}
+
+static void report(const struct job *job)
+{
+    const struct findings *f = &job->findings;
     (void)printf("%-6s %-42s %7lu instructions %5lu states %5lu kills %6lu double faults\n",
-                 f->failures == 0 ? "ok" : "FAILED", name, f->instructions, f->states, f->sigkills,
-                 f->double_faults);
+                 f->failures == 0 ? "ok" : "FAILED", name_of(job), f->instructions, f->states,
+                 f->sigkills, f->double_faults);
     (void)fflush(stdout);
-    (void)json_array_append_new(
-        results,
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", name, "call", call, "instructions",
-                  (json_int_t)f->instructions, "states", (json_int_t)f->states, "sigkills",
-                  (json_int_t)f->sigkills, "double_faults", (json_int_t)f->double_faults,
-                  "failures", (json_int_t)f->failures));
+}
+
+static json_t *json_of(const struct job *job)
+{
+    const struct findings *f = &job->findings;
+    const char *call = job->scenario != NULL ? job->scenario->call : "two at once";
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", name_of(job), "call", call,
+                     "instructions", (json_int_t)f->instructions, "states", (json_int_t)f->states,
+                     "sigkills", (json_int_t)f->sigkills, "double_faults",
+                     (json_int_t)f->double_faults, "failures", (json_int_t)f->failures);
+}
+
+/* ---- running ----------------------------------------------------------------------------- */
+
+static bool goes_on(const struct options *o, unsigned long failures)
+{
+    return failures == 0 || o->wish.keep_going;
+}
+
+/* The other levels ask the first one which states there are. */
+static void run_scenario(const struct options *o, const struct scenario *scenario,
+                         struct findings *f)
+{
+    if (o->levels[FREEZE] || o->wish.only == 0) {
+        prove_frozen(scenario, &o->wish, f);
+    }
+    if (o->levels[KILL] && goes_on(o, f->failures)) {
+        prove_killed(scenario, &o->wish, f);
+    }
+    if (o->levels[FAULTS] && goes_on(o, f->failures)) {
+        prove_faults(scenario, &o->wish, f);
+    }
+}
+
+/* In a process of its own. */
+static void run_job(const struct options *o, struct job *job)
+{
+    bool one = o->wish.only != 0;
+    if (job->scenario != NULL) {
+        run_scenario(o, job->scenario, &job->findings);
+    } else {
+        prove_pair(job->pair, one ? o->wish.only : 1, one ? 1 : o->schedules, &o->wish,
+                   &job->findings);
+    }
+    report(job);
 }
 
 static void count(struct totals *totals, const struct findings *f)
@@ -71,76 +139,91 @@ static void count(struct totals *totals, const struct findings *f)
     totals->longest_ns = f->longest_ns > totals->longest_ns ? f->longest_ns : totals->longest_ns;
 }
 
-static bool goes_on(const struct options *o, unsigned long failures)
+static void start_job(const struct options *o, struct job *job)
 {
-    return failures == 0 || o->wish.keep_going;
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    require(pid >= 0, "fork");
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        run_job(o, job);
+        _exit(0);
+    }
+    job->pid = pid;
 }
 
-/* The other levels ask the first one which states there are. */
-static void run_scenario(const struct options *o, const struct scenario *scenario, json_t *results,
-                         struct totals *totals)
+static void end_job(struct work *work, struct totals *totals)
 {
-    struct findings f = {0};
-    if (o->levels[FREEZE] || o->wish.only == 0) {
-        prove_frozen(scenario, &o->wish, &f);
-    }
-    if (o->levels[KILL] && goes_on(o, f.failures)) {
-        prove_killed(scenario, &o->wish, &f);
-    }
-    if (o->levels[FAULTS] && goes_on(o, f.failures)) {
-        prove_faults(scenario, &o->wish, &f);
-    }
-    report(scenario->name, scenario->call, &f, results);
-    count(totals, &f);
-    free(f.due);
-}
-
-static void run_table(const struct options *o, const struct scenario_table *table, json_t *results,
-                      struct totals *totals)
-{
-    for (size_t i = 0; i < table->count && goes_on(o, totals->failures); i++) {
-        const struct scenario *scenario = &table->scenarios[i];
-        if (!selected(o, scenario->name)) {
-            continue;
-        }
-        if (o->list) {
-            (void)printf("%s %s\n", scenario->name, scenario->call);
-            totals->run++;
-        } else {
-            run_scenario(o, scenario, results, totals);
+    int status;
+    pid_t pid = wait(&status);
+    require(pid > 0, "wait for a scenario");
+    for (size_t i = 0; i < work->count; i++) {
+        struct job *job = &work->jobs[i];
+        if (job->pid == pid) {
+            job->pid = 0;
+            job->done = true;
+            if (status != 0) {
+                (void)fprintf(stderr, "FAILED %s: its harness falls (%#x)\n", name_of(job),
+                              (unsigned)status);
+                job->findings.failures++;
+            }
+            count(totals, &job->findings);
         }
     }
 }
 
-static void run_pairs(const struct options *o, json_t *results, struct totals *totals)
+/* As many at a time as there are processors. */
+static void run_all(const struct options *o, struct work *work, struct totals *totals)
 {
-    for (size_t i = 0; i < pair_count && goes_on(o, totals->failures); i++) {
-        if (!selected(o, pairs[i].name)) {
-            continue;
+    unsigned running = 0;
+    for (size_t i = 0; i < work->count && goes_on(o, totals->failures); i++) {
+        if (running == os_processors()) {
+            end_job(work, totals);
+            running--;
         }
-        if (o->list) {
-            (void)printf("%s two_at_once\n", pairs[i].name);
-            totals->run++;
-            continue;
+        if (goes_on(o, totals->failures)) {
+            start_job(o, &work->jobs[i]);
+            running++;
         }
-        struct findings f = {0};
-        bool one = o->wish.only != 0;
-        prove_pair(&pairs[i], one ? o->wish.only : 1, one ? 1 : o->schedules, &o->wish, &f);
-        report(pairs[i].name, "two at once", &f, results);
-        count(totals, &f);
+    }
+    for (; running > 0; running--) {
+        end_job(work, totals);
     }
 }
 
-static void run_all(const struct options *o, json_t *results, struct totals *totals)
+/* ---- what there is ------------------------------------------------------------------------ */
+
+static void add_job(struct work *work, const struct scenario *scenario, const struct pair *pair)
+{
+    require(work->count < JOBS_MAX, "too many scenarios");
+    work->jobs[work->count++] = (struct job){.scenario = scenario, .pair = pair};
+}
+
+static void find_jobs(const struct options *o, struct work *work)
 {
     static const struct scenario_table *const tables[] = {&pipe_scenarios, &segment_scenarios,
                                                           &mutex_scenarios, &tx_scenarios};
     bool scenarios = o->levels[FREEZE] || o->levels[KILL] || o->levels[FAULTS];
-    for (size_t i = 0; scenarios && i < sizeof tables / sizeof tables[0]; i++) {
-        run_table(o, tables[i], results, totals);
+    for (size_t t = 0; scenarios && t < sizeof tables / sizeof tables[0]; t++) {
+        for (size_t i = 0; i < tables[t]->count; i++) {
+            if (selected(o, tables[t]->scenarios[i].name)) {
+                add_job(work, &tables[t]->scenarios[i], NULL);
+            }
+        }
     }
-    if (o->levels[PAIRS]) {
-        run_pairs(o, results, totals);
+    for (size_t i = 0; o->levels[PAIRS] && i < pair_count; i++) {
+        if (selected(o, pairs[i].name)) {
+            add_job(work, NULL, &pairs[i]);
+        }
+    }
+}
+
+static void list(const struct work *work)
+{
+    for (size_t i = 0; i < work->count; i++) {
+        const struct job *job = &work->jobs[i];
+        (void)printf("%s %s\n", name_of(job),
+                     job->scenario != NULL ? job->scenario->call : "two_at_once");
     }
 }
 
@@ -248,15 +331,34 @@ static int parse(int argc, char **argv, struct options *o)
     return 0;
 }
 
-static int write_results(const char *path, json_t *results)
+static int write_results(const char *path, const struct work *work)
 {
-    json_t *all = json_pack("{s:O, s:[]}", "scenarios", results, "mutants");
+    json_t *scenarios = json_array();
+    for (size_t i = 0; i < work->count; i++) {
+        if (work->jobs[i].done) {
+            (void)json_array_append_new(scenarios, json_of(&work->jobs[i]));
+        }
+    }
+    json_t *all = json_pack("{s:o, s:[]}", "scenarios", scenarios, "mutants");
     int failed = json_dump_file(all, path, JSON_INDENT(2));
     json_decref(all);
     if (failed != 0) {
         (void)fprintf(stderr, "proof: cannot write %s\n", path);
     }
     return failed == 0 ? 0 : 1;
+}
+
+static int run_and_tell(const struct options *o, struct work *work)
+{
+    struct totals totals = {0};
+    run_all(o, work, &totals);
+    int code = totals.failures > 0 ? 1 : 0;
+    if (o->output != NULL && write_results(o->output, work) != 0) {
+        code = 1;
+    }
+    (void)printf("%lu scenarios, %lu failures; survivors went on within %.1f ms\n", totals.run,
+                 totals.failures, (double)totals.longest_ns / 1e6);
+    return code;
 }
 
 int main(int argc, char **argv)
@@ -266,23 +368,19 @@ int main(int argc, char **argv)
     if (code != 0) {
         return code - 1;
     }
-    json_t *results = json_array();
-    struct totals totals = {0};
-    run_all(&o, results, &totals);
-    if (totals.run == 0) {
+    struct work *work =
+        mmap(NULL, sizeof *work, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    require(work != MAP_FAILED, "memory");
+    find_jobs(&o, work);
+    if (work->count == 0) {
         (void)fprintf(stderr, "proof: no scenario of that name\n");
         code = 2;
-    } else if (totals.failures > 0) {
-        code = 1;
+    } else if (o.list) {
+        list(work);
+    } else {
+        code = run_and_tell(&o, work);
     }
-    if (o.output != NULL && !o.list && write_results(o.output, results) != 0) {
-        code = 1;
-    }
-    json_decref(results);
     regfree(&o.only);
-    if (!o.list) {
-        (void)printf("%lu scenarios, %lu failures; survivors went on within %.1f ms\n", totals.run,
-                     totals.failures, (double)totals.longest_ns / 1e6);
-    }
+    (void)munmap(work, sizeof *work);
     return code;
 }
