@@ -33,7 +33,7 @@ static void tell(const struct walk *walk, const char *what)
 static bool note_due(struct walk *walk)
 {
     struct findings *f = walk->findings;
-    if (!victim_is_due(&walk->victim)) {
+    if (walk->victim.ended || !victim_is_due(&walk->victim)) {
         return false;
     }
     if (f->due_count == walk->room) {
