@@ -246,11 +246,12 @@ static bool proc_is_ours(void)
     return length > 0 && strtol(text, NULL, 10) == (long)getpid();
 }
 
-/* What our thread numbers count in; 0: unknown. */
+/* What our thread numbers count in; 0: unknown. (/proc/self/ns is empty once the process's first
+   thread has ended.) */
 static uint64_t number_space(void)
 {
     struct stat st;
-    bool known = proc_is_ours() && stat("/proc/self/ns/pid", &st) == 0;
+    bool known = proc_is_ours() && stat("/proc/thread-self/ns/pid", &st) == 0;
     return known ? (uint64_t)st.st_ino : 0;
 }
 
