@@ -170,6 +170,15 @@ static bool time_to_ask(struct participant *p)
     return true;
 }
 
+/* Is it we who have claimed the owner's slot? What it held has been freed by then: nobody is going
+   to free what its words do not tell of. */
+static bool is_in_our_hands(const struct participant *p, uint32_t owner)
+{
+    struct slot *slot = view_slot(p->view, owner);
+    uint64_t claim = slot == NULL ? 0 : load_relaxed(&slot->claim);
+    return claim_by(claim) == p->number && claim_by_turn(claim) == p->turn;
+}
+
 /* The owner seen in the word: sleeps until there is something to look at. False: there is no such
    owner. */
 static bool wait_for_owner(struct participant *p, struct lock *lock, uint32_t word, int64_t ns)
@@ -177,6 +186,9 @@ static bool wait_for_owner(struct participant *p, struct lock *lock, uint32_t wo
     struct holder holder;
     uint32_t owner = word & LOCK_OWNER;
     presence there = presence_of(p->view, owner, false, &holder);
+    if (there == PRESENCE_ALIVE && is_in_our_hands(p, owner)) {
+        return load_acquire(&lock->word) != word; /* damaged */
+    }
     if (there == PRESENCE_ALIVE && ns > 0) {
         int64_t slice = holder.life != NULL ? SLICE_NS : SLICE_UNTOLD_NS;
         if ((word & LOCK_WAITERS) == 0) {
