@@ -75,6 +75,7 @@ static void take_and_drop_a_robust_mutex(void)
     pthread_mutex_t mutex;
     if (pthread_mutexattr_init(&attributes) == 0) {
         (void)pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+        (void)pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
         if (pthread_mutex_init(&mutex, &attributes) == 0) {
             if (pthread_mutex_lock(&mutex) == 0) {
                 (void)pthread_mutex_unlock(&mutex);
@@ -90,7 +91,7 @@ static struct head *find_head(struct flavour *flavour)
 {
     struct head *head = NULL;
     size_t size = 0;
-    take_and_drop_a_robust_mutex(); /* musl registers its list with the first one */
+    take_and_drop_a_robust_mutex(); /* musl registers its list with the first shared one */
     /* An emulator may answer the one call and not the other: ask for the kernel's own word. */
     if (syscall(SYS_get_robust_list, 0, &head, &size) != 0 || head == NULL ||
         size != sizeof *head || syscall(SYS_set_robust_list, head, size) != 0) {
