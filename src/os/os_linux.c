@@ -661,6 +661,11 @@ int os_wait(const volatile void *word, uint32_t expected, int64_t timeout_ns)
     return 0;
 }
 
+/* A libc may be older than the kernel's headers. All machines but one have the same number. */
+#if defined(FUTEX_32) && !defined(SYS_futex_waitv) && !defined(__alpha__)
+#define SYS_futex_waitv 449
+#endif
+
 /* FUTEX_WAITV is of 5.16, and sandboxes that have never heard of it refuse it. */
 int os_wait_two(const volatile void *word, uint32_t expected, const volatile void *other,
                 uint32_t other_expected, int64_t timeout_ns)
