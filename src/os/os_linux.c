@@ -26,8 +26,8 @@
 #include "os/os.h"
 
 #define SHM_DIRECTORY "/dev/shm"
-#define DESCRIPTORS   "/proc/thread-self/fd" /* /proc/self has none once the first thread has ended \
-                                              */
+/* Of this thread: /proc/self has none once the first thread has ended. */
+#define DESCRIPTORS "/proc/thread-self/fd"
 
 /* A large reservation is made in steps, so that others who want to grow are not held up for the
    whole of it, and so that a signal that interrupts it costs one step. */
