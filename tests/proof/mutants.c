@@ -32,8 +32,8 @@
 #define CASES_MAX     256u
 #define TEXT          200u
 #define CASE_SECONDS  120u /* a mutant that makes a scenario take longer makes it hang */
-#define FAULTS_STATES 10ul /* of a scenario, for a mutant that level 1 does not notice */
-#define KILL_STATES   4ul
+#define FAULTS_STATES 4ul  /* of a scenario, for a mutant that level 1 does not notice */
+#define KILL_STATES   2ul
 #define SCHEDULES     4ul
 
 /* ---- sites ------------------------------------------------------------------------------- */
@@ -384,6 +384,48 @@ static bool selected(const struct options *o, size_t n)
     return regexec(&o->only, name, 0, NULL, 0) == 0 && is_sampled(n, mutant_count, o->sample);
 }
 
+/* What became of it, in words. */
+static const char *verdict_of(const struct mutant *m, const char *caught_by)
+{
+    if (caught_by[0] != 0) {
+        return caught_by;
+    }
+    return m->why_equivalent != NULL ? m->why_equivalent : "";
+}
+
+/* Is it noticed, or said to be equivalent, and not both? */
+static bool is_good(const struct mutant *m, const char *caught_by)
+{
+    return (caught_by[0] != 0) == (m->why_equivalent == NULL);
+}
+
+static void report(const struct mutant *m, const char *caught_by)
+{
+    bool caught = caught_by[0] != 0;
+    (void)printf("%-6s %s:%d %s (%s %u): %s%s\n", is_good(m, caught_by) ? "ok" : "FAILED", m->file,
+                 m->line, kind_word(m->kind), m->function, m->ordinal,
+                 caught                      ? "caught by "
+                 : m->why_equivalent != NULL ? "equivalent: "
+                                             : "nobody notices",
+                 verdict_of(m, caught_by));
+    if (!is_good(m, caught_by)) {
+        (void)printf("       %s\n       replay: make mutants ONLY='^%s:%d:%s$'\n",
+                     caught ? "it is said to be equivalent: strike it from equivalent_mutants.def"
+                            : "a scenario is missing, or the store is not needed",
+                     m->file, m->line, kind_word(m->kind));
+    }
+    (void)fflush(stdout);
+}
+
+static json_t *json_of(const struct mutant *m, const char *caught_by)
+{
+    json_t *entry = json_pack("{s:s, s:s, s:i, s:s}", "file", m->file, "function", m->function,
+                              "line", m->line, "kind", kind_word(m->kind));
+    (void)json_object_set_new(entry, caught_by[0] != 0 ? "caught_by" : "why_equivalent",
+                              json_string(verdict_of(m, caught_by)));
+    return entry;
+}
+
 /* Two at a time: there is one processor for each, at least. */
 static void try_all(const struct options *o)
 {
@@ -402,41 +444,13 @@ static void try_all(const struct options *o)
         if (pid == 0) {
             (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
             try_mutant(n);
+            report(&mutants[n], shared->caught_by[n]);
             _exit(0);
         }
         running++;
     }
     while (wait(NULL) > 0) {
     }
-}
-
-/* Prints the verdict; true if it is as it must be. */
-static bool report(const struct mutant *m, const char *caught_by, json_t *results)
-{
-    bool caught = caught_by[0] != 0;
-    bool good = caught == (m->why_equivalent == NULL);
-    (void)printf("%-6s %s:%d %s (%s %u): %s%s\n", good ? "ok" : "FAILED", m->file, m->line,
-                 kind_word(m->kind), m->function, m->ordinal,
-                 caught                      ? "caught by "
-                 : m->why_equivalent != NULL ? "equivalent: "
-                                             : "nobody notices",
-                 caught                      ? caught_by
-                 : m->why_equivalent != NULL ? m->why_equivalent
-                                             : "");
-    if (!good) {
-        (void)printf("       %s\n       replay: make mutants ONLY='^%s:%d:%s$'\n",
-                     caught ? "it is said to be equivalent: strike it from equivalent_mutants.def"
-                            : "a scenario is missing, or the store is not needed",
-                     m->file, m->line, kind_word(m->kind));
-    }
-    json_t *entry = json_pack("{s:s, s:s, s:i, s:s}", "file", m->file, "function", m->function,
-                              "line", m->line, "kind", kind_word(m->kind));
-    (void)json_object_set_new(entry, caught ? "caught_by" : "why_equivalent",
-                              json_string(caught                      ? caught_by
-                                          : m->why_equivalent != NULL ? m->why_equivalent
-                                                                      : ""));
-    (void)json_array_append_new(results, entry);
-    return good;
 }
 
 /* Adds the mutants to what holdfast-proof has written. */
@@ -509,8 +523,9 @@ int main(int argc, char **argv)
     for (size_t n = 0; n < mutant_count; n++) {
         if (selected(&o, n)) {
             run++;
-            failures += report(&mutants[n], shared->caught_by[n], results) ? 0 : 1;
+            failures += is_good(&mutants[n], shared->caught_by[n]) ? 0 : 1;
             equivalent += shared->caught_by[n][0] == 0 ? 1 : 0;
+            (void)json_array_append_new(results, json_of(&mutants[n], shared->caught_by[n]));
         }
     }
     bool written = o.output == NULL || write_results(o.output, results);

@@ -423,6 +423,7 @@ static void leave_from_before_a_restart(struct arena *arena)
         }
     }
     store_relaxed(&header->boot[0], load_relaxed(&header->boot[0]) + 1);
+    store_relaxed(&header->boot[1], load_relaxed(&header->boot[1]) + 1);
     hf_segment_close(arena->segment);
     arena->segment = NULL;
 }
@@ -450,6 +451,10 @@ static outcome judge_restart(struct arena *copy)
     int error = hf_segment_open_memory(copy->memory, HF_READ_WRITE, &copy->segment);
     if (error != 0) {
         return bad("the segment cannot be opened: %s", hf_strerror(error));
+    }
+    struct segment_header *header = header_of(copy->segment->view);
+    if (load_relaxed(&header->boot[0]) != boot[0] || load_relaxed(&header->boot[1]) != boot[1]) {
+        return bad("it is open, and still of an earlier start of the machine");
     }
     outcome undone = judge_undone(copy);
     return undone == OUTCOME_BAD ? undone : declared ? OUTCOME_AFTER : OUTCOME_BEFORE;
