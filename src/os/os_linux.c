@@ -651,8 +651,12 @@ int os_advise(void *base, size_t length, os_advice advice)
 
 int os_wait(const volatile void *word, uint32_t expected, int64_t timeout_ns)
 {
-    struct timespec limit = {.tv_sec = (time_t)(timeout_ns / 1000000000),
-                             .tv_nsec = (long)(timeout_ns % 1000000000)};
+    /* What this call reads, also where libc's struct timespec is of 64 bits and a word is not. */
+    const struct {
+        __kernel_long_t seconds;
+        __kernel_long_t nanoseconds;
+    } limit = {(__kernel_long_t)(timeout_ns / 1000000000),
+               (__kernel_long_t)(timeout_ns % 1000000000)};
     if (syscall(SYS_futex, word, FUTEX_WAIT, expected, timeout_ns < 0 ? NULL : &limit, NULL, 0) !=
             0 &&
         errno == ETIMEDOUT) {
