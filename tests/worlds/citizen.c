@@ -35,6 +35,7 @@
 #define BOARD    256u /* words: more than a slot's own log holds */
 #define LINKS    24u
 #define PLACES   16u
+#define NOT_TOLD 64 /* exit status: what to do */
 #define MAXIMUM  (UINT64_C(4) << 20)
 
 /* Pages that somebody holds. `stamped` repeats the link once the pages carry their stamp. */
@@ -204,6 +205,7 @@ static void transfer(struct citizen *c)
     *to += sum;
     if (below(c, 8) == 0) {
         MUST(hf_tx_abort(c->segment));
+        unlock_banks(c);
         return;
     }
     unlock_banks(c);
@@ -235,12 +237,12 @@ static void begin_board(struct citizen *c)
 static void write_board(struct citizen *c)
 {
     begin_board(c);
+    MUST(hf_mutex_unlock(&c->root->board_lock));
     if (below(c, 4) == 0) {
         MUST(hf_tx_abort(c->segment));
-        return;
+    } else {
+        MUST(hf_tx_commit(c->segment));
     }
-    MUST(hf_mutex_unlock(&c->root->board_lock));
-    MUST(hf_tx_commit(c->segment));
 }
 
 static void lock_ledger(struct root *root)
@@ -600,7 +602,7 @@ int main(int argc, char **argv)
 {
     struct citizen c = {0};
     if (argc < 3) {
-        return 2;
+        return NOT_TOLD;
     }
     if (strcmp(argv[1], "create") == 0) {
         create(argv[2]);

@@ -23,6 +23,7 @@
 #define KILLS_MIN      5u /* in each world and round, however slow the machine */
 #define HANDED_OVER_MS 2000
 #define PATIENCE_MS    40000
+#define NOT_TOLD       64 /* how a citizen ends who is not told what to do */
 
 /* ---- worlds ------------------------------------------------------------------------------ */
 
@@ -93,7 +94,7 @@ static void become(const struct world *world, const char *how, const char *more,
         (void)signal(number, SIG_DFL);
     }
     if (dup2(input, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0) {
-        (void)execvp(start[0], (char *const *)start);
+        (void)execv(start[0], (char *const *)start);
     }
     _exit(127);
 }
@@ -220,8 +221,10 @@ static const char *why_not(struct world *world)
         return reason;
     }
     const char *argv[3] = {world->emulator, program, NULL};
-    int status = spawn_and_wait(world->emulator == NULL ? argv + 1 : argv, NULL);
-    if (status != 2) { /* what a citizen says who is not told what to do */
+    /* A program that the kernel does not know is given to the shell. */
+    const struct spawn_options quiet = {.errors = "/dev/null"};
+    int status = spawn_and_wait(world->emulator == NULL ? argv + 1 : argv, &quiet);
+    if (status != NOT_TOLD) {
         (void)snprintf(reason, sizeof reason, "programs of %s do not run here (%d)", world->name,
                        status);
         return reason;
@@ -486,8 +489,9 @@ static void share(struct world *worlds, unsigned count, int64_t ms, unsigned han
     struct crowd crowd = {.worlds = worlds, .count = count};
     segment_file = path_in(temporary_directory(), "segment");
     run_to_its_end(&worlds[random_below(count)], "create", 0, NULL);
+    unsigned first = (unsigned)random_below(count);
     for (unsigned round = 0; round < 2; round++) {
-        live_and_die(&crowd, (unsigned)random_below(count) + round, ms / 2);
+        live_and_die(&crowd, (first + round) % count, ms / 2);
     }
     for (unsigned i = 0; i < count; i++) {
         hand_over_often(&worlds[i], &worlds[(i + 1) % count], handed_over);
