@@ -203,14 +203,13 @@ static void transfer(struct citizen *c)
     *from -= sum;
     perhaps_die(c);
     *to += sum;
+    unlock_banks(c); /* before an abort too: banks mended in here are not after it */
+    perhaps_die(c);
     if (below(c, 8) == 0) {
         MUST(hf_tx_abort(c->segment));
-        unlock_banks(c);
-        return;
+    } else {
+        MUST(hf_tx_commit(c->segment));
     }
-    unlock_banks(c);
-    perhaps_die(c);
-    MUST(hf_tx_commit(c->segment));
 }
 
 static void check_board(struct root *root)
