@@ -55,6 +55,10 @@ need_ci() {
     need git have git
     need gcc-i686-linux-gnu have i686-linux-gnu-gcc
     need libc6-dev-i386-cross test -e /usr/i686-linux-gnu/include/stdlib.h
+    need gcc-aarch64-linux-gnu have aarch64-linux-gnu-gcc
+    need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdlib.h
+    need musl-tools have musl-gcc
+    need qemu-user-static have qemu-aarch64-static
 }
 
 case ${1:-} in

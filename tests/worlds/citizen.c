@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One of the programs that use a segment together (worlds_test.c). The same source is built for each
- * world: another compiler, another libc, another width, another processor.
+ * One of the programs that use a segment together (worlds_test.c). The same source is built for
+ * each world: another compiler, another libc, another width, another processor.
  *
  *     citizen create FILE        a segment in that file, for all others
  *     citizen work FILE WORLD    threads at random work, until killed; "ready" when they are at it
  *     citizen stay FILE PLACE    holds the lock of that place until its input ends; "ready"
  *     citizen hold FILE tx       dies in a transaction, once its input has ended; "ready"
  *     citizen hold FILE plain    the same holding the lock outside of any; "ready"
- *     citizen wait FILE          for each line of input: "waiting", then "got" once it has that lock
- *     citizen check FILE WORLDS  alone: recovers, counts everything, works; "recovered" and how many
+ *     citizen wait FILE          for each line of input: "waiting", then "got" once it has that
+ * lock citizen check FILE WORLDS  alone: recovers, counts everything, works; "recovered" and how
+ * many
  *
  * All lines are on standard output. Whatever is not as it has to be is said on standard error, and
  * the exit status is 1.
@@ -77,8 +78,7 @@ struct citizen {
 
 /* ---- saying so --------------------------------------------------------------------------- */
 
-_Noreturn static void fail(int line, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+_Noreturn static void fail(int line, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 _Noreturn static void fail(int line, const char *format, ...)
 {
