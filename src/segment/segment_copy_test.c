@@ -6,6 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "os/os.h"
+#include "segment/segment_layout.h"
+#include "segment/slot_layout.h"
 #include "support/segments.h"
 
 /* A segment whose value is 5, that nobody has open. */
@@ -183,6 +186,27 @@ TEST(what_the_dead_left_is_undone_in_the_copy_and_left_alone_outside)
     assert_ok(hf_segment_open(name, HF_READ_WRITE, &segment));
     assert_int_equal(value_of(segment), 5);
     hf_segment_close(segment);
+}
+
+/* Its number may be somebody else's by now, who lives: in a copy all are dead, whatever it says. */
+TEST(who_died_while_taking_a_slot_is_dead_in_a_copy)
+{
+    hf_segment *segment;
+    hf_segment *copy;
+    const char *path = new_path();
+    assert_ok(hf_segment_create_file(path, SIZE, NULL, &segment));
+    set_value(segment, 5);
+    hf_segment_close(segment);
+    uint64_t claim = 3 | (uint64_t)os_thread_id() << CLAIM_BY_BITS | CLAIM_CLAIMING;
+    poke(path, SEGMENT_PAGE + 2 * sizeof(struct slot) + offsetof(struct slot, claim), &claim,
+         sizeof claim);
+    assert_ok(hf_segment_open_file(path, HF_COPY_ON_WRITE, &copy));
+    assert_int_equal(info_of(copy).dead, 1);
+    expect_working(copy);
+    assert_ok(hf_segment_recover(copy, NULL));
+    assert_int_equal(info_of(copy).dead, 0);
+    assert_int_equal(info_of(copy).participants, 1);
+    hf_segment_close(copy);
 }
 
 TEST(a_copy_takes_what_was_trimmed_though_the_memory_is_gone)

@@ -30,10 +30,12 @@
 #define SITES_MAX     1024u
 #define MUTANTS_MAX   512u
 #define CASES_MAX     256u
+#define DUE_MAX       256u
 #define TEXT          200u
 #define CASE_SECONDS  120u /* a mutant that makes a scenario take longer makes it hang */
 #define FAULTS_STATES 4ul  /* of a scenario, for a mutant that level 1 does not notice */
 #define KILL_STATES   2ul
+#define DEEP_CASES    16ul /* that such a mutant is put to at the other levels */
 #define SCHEDULES     4ul
 
 /* ---- sites ------------------------------------------------------------------------------- */
@@ -106,6 +108,8 @@ static size_t mutant_count;
 /* What children find out. */
 struct shared {
     bool visited[SITES_MAX];
+    unsigned long due[DUE_MAX]; /* states of the case that is being run */
+    unsigned long due_count;
     char caught_by[MUTANTS_MAX][TEXT];
 };
 static struct shared *shared;
@@ -240,6 +244,8 @@ struct test_case {
     const struct scenario *scenario; /* NULL: a pair */
     const struct pair *pair;
     uint64_t ns; /* that it takes at level 1 */
+    unsigned long due[DUE_MAX];
+    unsigned long due_count;
     bool visits[SITES_MAX];
 };
 
@@ -266,10 +272,18 @@ static void find_cases(void)
     }
 }
 
-/* Does the case pass at that level? In a child, whose library may be a mutant. */
-static bool passes(const struct test_case *c, level l)
+static void note_due(const struct findings *f)
 {
-    struct findings f = {0};
+    shared->due_count = f->due_count < DUE_MAX ? f->due_count : DUE_MAX;
+    for (unsigned long i = 0; i < shared->due_count; i++) {
+        shared->due[i] = f->due[i];
+    }
+}
+
+/* Does the case pass at that level? In a child, whose library may be a mutant. */
+static bool passes(struct test_case *c, level l)
+{
+    struct findings f = {.due = c->due, .due_count = c->due_count};
     struct wish wish = {.only_due = true};
     if (c->pair != NULL) {
         if (l == LEVEL_FREEZE) {
@@ -277,20 +291,26 @@ static bool passes(const struct test_case *c, level l)
         }
         return f.failures == 0;
     }
-    prove_frozen(c->scenario, &wish, &f);
-    if (l == LEVEL_FAULTS && f.failures == 0) {
+    switch (l) {
+    case LEVEL_FREEZE:
+        f = (struct findings){0};
+        prove_frozen(c->scenario, &wish, &f);
+        note_due(&f);
+        break;
+    case LEVEL_FAULTS:
         wish.at_most = FAULTS_STATES;
         prove_faults(c->scenario, &wish, &f);
-    }
-    if (l == LEVEL_KILL && f.failures == 0) {
+        break;
+    default:
         wish.at_most = KILL_STATES;
         prove_killed(c->scenario, &wish, &f);
+        break;
     }
     return f.failures == 0;
 }
 
 /* Runs a case in a child; false if it fails, falls or hangs. */
-static bool run_case(const struct test_case *c, level l, const struct mutant *mutant, bool quietly)
+static bool run_case(struct test_case *c, level l, const struct mutant *mutant, bool quietly)
 {
     (void)fflush(NULL);
     pid_t pid = fork();
@@ -331,6 +351,8 @@ static bool visit_all(void)
         }
         cases[i].ns = os_now_ns() - start;
         memcpy(cases[i].visits, shared->visited, sizeof shared->visited);
+        memcpy(cases[i].due, shared->due, sizeof shared->due);
+        cases[i].due_count = shared->due_count;
     }
     qsort(cases, case_count, sizeof *cases, compare_cases);
     return good;
@@ -346,16 +368,34 @@ static bool comes_by(const struct test_case *c, const struct mutant *mutant)
     return false;
 }
 
+/* The cases that come by it, and at the other levels an even choice of the scenarios among them. */
+static size_t choose(const struct mutant *mutant, level l, struct test_case *chosen[CASES_MAX])
+{
+    size_t count = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < case_count; i++) {
+        if (comes_by(&cases[i], mutant) && (l == LEVEL_FREEZE || cases[i].pair == NULL)) {
+            chosen[count++] = &cases[i];
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (l == LEVEL_FREEZE || is_sampled(i, count, DEEP_CASES)) {
+            chosen[kept++] = chosen[i];
+        }
+    }
+    return kept;
+}
+
 /* Puts the mutant to the cases until one fails. */
 static void try_mutant(size_t n)
 {
-    const struct mutant *mutant = &mutants[n];
+    struct test_case *chosen[CASES_MAX];
     for (level l = LEVEL_FREEZE; l < LEVELS; l++) {
-        for (size_t i = 0; i < case_count; i++) {
-            if (comes_by(&cases[i], mutant) && !(l > LEVEL_FREEZE && cases[i].pair != NULL) &&
-                !run_case(&cases[i], l, mutant, true)) {
-                (void)snprintf(shared->caught_by[n], TEXT, "%s (%s)", cases[i].name,
-                               cases[i].pair != NULL ? "pairs" : level_words[l]);
+        size_t count = choose(&mutants[n], l, chosen);
+        for (size_t i = 0; i < count; i++) {
+            if (!run_case(chosen[i], l, &mutants[n], true)) {
+                (void)snprintf(shared->caught_by[n], TEXT, "%s (%s)", chosen[i]->name,
+                               chosen[i]->pair != NULL ? "pairs" : level_words[l]);
                 return;
             }
         }

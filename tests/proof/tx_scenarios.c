@@ -240,6 +240,31 @@ static outcome judge_locks_before(struct arena *copy)
     return if_whole(copy, committed ? OUTCOME_AFTER : OUTCOME_BEFORE);
 }
 
+/* The one that was taken last is freed, and the ones below it are still held. */
+static void prepare_last_unlocked(struct arena *arena)
+{
+    lock(&board_of(arena)->mutex[0], 0);
+    lock(&board_of(arena)->mutex[1], 0);
+    begin(arena);
+    lock(&board_of(arena)->mutex[2], 0);
+    transfer(arena);
+    unlock(&board_of(arena)->mutex[2]);
+}
+
+static outcome judge_last_unlocked(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    int third = have(board, 2);
+    bool committed = board->account[0] != SUM;
+    int first = have(board, 0);
+    int second = have(board, 1);
+    if (first != -EOWNERDEAD || second != -EOWNERDEAD || third != 0) {
+        return bad("%s, and the mutexes give %d, %d, %d", committed ? "committed" : "undone", first,
+                   second, third);
+    }
+    return if_whole(copy, committed ? OUTCOME_AFTER : OUTCOME_BEFORE);
+}
+
 /* Undone in any case. */
 static outcome judge_locks_before_abort(struct arena *copy)
 {
@@ -408,6 +433,12 @@ static const struct scenario scenarios[] = {
      .prepare = prepare_locked_before,
      .act = act_commit,
      .judge = judge_locks_before},
+    {.name = "tx.commit.frees_the_last_taken",
+     .call = "hf_tx_commit",
+     ON_A_BOARD,
+     .prepare = prepare_last_unlocked,
+     .act = act_commit,
+     .judge = judge_last_unlocked},
     {.name = "tx.commit.keeps_a_lock_taken_again",
      .call = "hf_tx_commit",
      ON_A_BOARD,
