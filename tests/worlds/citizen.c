@@ -53,7 +53,7 @@ struct place {
 };
 
 struct root {
-    shared_u64 bytes; /* of this structure: the same for all */
+    shared_u32 bytes; /* of this structure: the same for all, and no 8 of them before the locks */
     hf_mutex bank[2]; /* each guards half of the accounts; audits take them plainly */
     uint64_t account[ACCOUNTS];
     hf_mutex board_lock; /* taken in transactions only */
@@ -562,7 +562,7 @@ static void create(const char *path)
     MUST(hf_segment_create_file(path, UINT64_C(64) << 10, &options, &segment));
     MUST(hf_segment_root(segment, sizeof(struct root), &root));
     ((struct root *)root)->account[0] = BANK;
-    store_relaxed(&((struct root *)root)->bytes, sizeof(struct root));
+    store_relaxed(&((struct root *)root)->bytes, (uint32_t)sizeof(struct root));
     hf_segment_close(segment);
 }
 
