@@ -611,10 +611,10 @@ int hf_segment_create_private(uint64_t size, const hf_segment_options *options,
     return error != 0 ? error : create_at(base, size, maximum, VIEW_PRIVATE, true, segment);
 }
 
-static int check_buffer(const void *buffer, size_t size, hf_segment **segment)
+static int check_buffer(const void *buffer, uint64_t size, hf_segment **segment)
 {
     bool good = buffer != NULL && segment != NULL && (uintptr_t)buffer % 64 == 0 &&
-                size >= SEGMENT_SIZE_MIN && (uint64_t)size <= SEGMENT_SIZE_MAX;
+                size >= SEGMENT_SIZE_MIN && size <= SEGMENT_SIZE_MAX;
     return good ? 0 : -EINVAL;
 }
 
