@@ -101,7 +101,7 @@ int hf_mutex_init(hf_mutex *mutex)
     }
     /* No mutex, until its kind and its place are right. */
     HF_LOG_STORE(&lock->word, 0);
-    HF_LOG_STORE(&lock->next, 0);
+    store_relaxed(&lock->next, 0);
     store_relaxed(&lock->unused, 0);
     HF_LOG_STORE(&lock->self, offset);
     HF_LOG_STORE(&lock->kind, LOCK_FRESH);

@@ -188,6 +188,64 @@ static outcome judge_middle(struct arena *copy)
     return if_whole(copy, error == 0 ? OUTCOME_AFTER : OUTCOME_BEFORE);
 }
 
+/* ---- memory that was a mutex --------------------------------------------------------------- */
+
+/* Data that looks like a lock of the victim's; `unused` says that it is all there. */
+static void use_as_data(struct arena *arena, struct lock *lock)
+{
+    hf_participant self;
+    require(hf_participant_self(arena->segment, &self) == 0, "self");
+    store_relaxed(&lock->kind, LOCK_DESTROYED);
+    store_relaxed(&lock->word, (uint32_t)(self.value & SLOT_NUMBER_MAX));
+    store_release(&lock->unused, self.value & SLOT_NUMBER_MAX);
+}
+
+static struct lock *middle_of(struct board *board)
+{
+    return (struct lock *)(void *)&board->mutex[1];
+}
+
+static int act_unlock_middle_and_use(struct arena *arena)
+{
+    int error = act_unlock_middle(arena);
+    use_as_data(arena, middle_of(board_of(arena)));
+    return error;
+}
+
+static int act_unlock_last_and_use(struct arena *arena)
+{
+    hf_mutex *mutex = &board_of(arena)->mutex[1];
+    int error = hf_mutex_unlock(mutex);
+    use_as_data(arena, middle_of(board_of(arena)));
+    return error;
+}
+
+static void prepare_two_locked(struct arena *arena)
+{
+    lock(&board_of(arena)->mutex[0], 0);
+    lock(&board_of(arena)->mutex[1], 0);
+}
+
+/* What was written there after the unlock, recovery leaves alone. */
+static outcome judge_used_again(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    struct lock *lock = middle_of(board);
+    require(hf_segment_recover(copy->segment, NULL) == 0, "recover");
+    bool written = load_acquire(&lock->unused) != 0;
+    if (written && load_relaxed(&lock->word) != load_relaxed(&lock->unused)) {
+        return bad("recovery has freed what is no lock any more");
+    }
+    if (load_relaxed(&lock->kind) == LOCK_DESTROYED) {
+        require(hf_mutex_init(&board->mutex[1]) == 0, "init");
+    } else {
+        (void)have(board, 1);
+    }
+    (void)have(board, 2);
+    return have(board, 0) == -EOWNERDEAD ? if_whole(copy, written ? OUTCOME_AFTER : OUTCOME_BEFORE)
+                                         : bad("a mutex that the dead held is free");
+}
+
 /* ---- inside a transaction ---------------------------------------------------------------- */
 
 static void prepare_locked_in_tx(struct arena *arena)
@@ -340,6 +398,18 @@ static const struct scenario scenarios[] = {
      .prepare = prepare_three_locked,
      .act = act_unlock_middle,
      .judge = judge_middle},
+    {.name = "mutex.unlock.out_of_order_and_the_memory_is_used_again",
+     .call = "hf_mutex_unlock",
+     ON_A_BOARD,
+     .prepare = prepare_three_locked,
+     .act = act_unlock_middle_and_use,
+     .judge = judge_used_again},
+    {.name = "mutex.unlock.and_the_memory_is_used_again",
+     .call = "hf_mutex_unlock",
+     ON_A_BOARD,
+     .prepare = prepare_two_locked,
+     .act = act_unlock_last_and_use,
+     .judge = judge_used_again},
     {.name = "mutex.unlock.in_a_transaction",
      .call = "hf_mutex_unlock",
      ON_A_BOARD,
