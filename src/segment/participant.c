@@ -67,10 +67,11 @@ static uint64_t claimant_bits(const os_identity *identity)
     return (thread & CLAIM_TURN_MASK) << CLAIM_BY_BITS | (thread >> 20 & 3) << 54 | hash << 56;
 }
 
-/* Where there is no file to lock a byte of, a claim names the thread that makes it. */
+/* Who could not lock the slot's byte is not judged by it: such a claim names the thread that makes
+   it. */
 static bool claimant_is_gone(struct view *view, uint32_t number, uint64_t claim)
 {
-    if (has_bytes(view)) {
+    if (has_bytes(view) && claim_by_turn(claim) == 0 && claim >> 54 == 0) {
         return byte_is_lost(view, number);
     }
     os_identity claimant;
@@ -90,7 +91,7 @@ static presence presence_of_owner(struct view *view, uint32_t number, uint64_t c
         return deep && claimant_is_gone(view, number, claim) ? PRESENCE_DEAD : PRESENCE_ALIVE;
     }
     uint64_t kind = load_relaxed(&slot->life_kind);
-    if (kind == LIFE_ROBUST) {
+    if (kind == LIFE_ROBUST || kind == LIFE_ALONE) {
         uint32_t value = load_acquire(life); /* partner: the kernel, as the thread ends */
         if ((value & OS_LIFE_DIED) != 0) {
             return PRESENCE_DEAD;
@@ -98,7 +99,9 @@ static presence presence_of_owner(struct view *view, uint32_t number, uint64_t c
         holder->life = life;
         holder->value = value;
         if ((value & OS_LIFE_ID) == 0) { /* on its way out */
-            return deep && process_is_gone(view, number, slot) ? PRESENCE_DEAD : PRESENCE_ALIVE;
+            bool gone = deep && (kind == LIFE_ALONE ? thread_is_gone(slot)
+                                                    : process_is_gone(view, number, slot));
+            return gone ? PRESENCE_DEAD : PRESENCE_ALIVE;
         }
         /* What the list misses: exec from a thread that is not the first, the OOM reaper. A lost
            byte alone is no death: the application may have closed a descriptor of the file. */
@@ -177,21 +180,29 @@ static shared_u32 *life_of(struct participant *p)
     return view_life(p->view, p->number);
 }
 
-/* Steps (3) to (6). `flags`: what stays in the claim word. */
-static void come_alive(struct participant *p, uint64_t flags)
+/* How others are to tell of our death. */
+static uint64_t life_kind_of(struct participant *p, bool byte)
+{
+    if (p->life.linked) {
+        return byte || !has_bytes(p->view) ? LIFE_ROBUST : LIFE_ALONE;
+    }
+    return byte ? LIFE_BYTE : LIFE_LOCAL;
+}
+
+/* Steps (3) to (6). `flags`: what stays in the claim word; `byte`: we have the slot's. */
+static void come_alive(struct participant *p, uint64_t flags, bool byte)
 {
     struct slot *slot = p->slot;
     HF_LOG_STORE(life_of(p), 0);
     if (p->life.alias != NULL) {
         os_life_link(&p->life, (p->number - 1) % SLOTS_PER_PAGE);
     }
-    uint64_t kind = p->life.linked ? LIFE_ROBUST : has_bytes(p->view) ? LIFE_BYTE : LIFE_LOCAL;
-    HF_LOG_STORE(&slot->life_kind, kind);
+    HF_LOG_STORE(&slot->life_kind, life_kind_of(p, byte));
     store_relaxed(&slot->identity_space, p->identity.space);
     store_relaxed(&slot->identity_start, p->identity.start);
     store_relaxed(&slot->identity_thread, p->identity.thread);
     store_relaxed(&slot->identity_process, p->identity.process);
-    if (kind == LIFE_ROBUST) {
+    if (p->life.linked) {
         HF_LOG_STORE(life_of(p), p->identity.thread);
     }
     HF_LOG_PUBLISH(&slot->claim, claim_word(p->number, p->turn, p->turn, flags));
@@ -224,8 +235,8 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen)
          */
         return false;
     }
-    uint64_t mine =
-        claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) | claimant_bits(&p->identity);
+    uint64_t mine = claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) |
+                    (byte ? 0 : claimant_bits(&p->identity));
     if (!cas_acquire(&p->slot->claim, &seen, mine)) { /* partner: the release by its last owner */
         os_life_close(&p->life);
         if (byte) {
@@ -234,7 +245,7 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen)
         return false;
     }
     crash_fence();
-    come_alive(p, flags);
+    come_alive(p, flags, byte);
     if (flags != 0) {
         recovery_of_own_slot(p);
         HF_LOG_PUBLISH(&p->slot->claim, claim_word(number, p->turn, p->turn, 0));

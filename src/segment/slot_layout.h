@@ -31,8 +31,8 @@
  *     bit  52     CLAIMING     taken, and the life word is not to be trusted yet
  *     bit  53     UNRECOVERED  what an earlier participant left has yet to be recovered
  *
- * While CLAIMING, who claims stands in it: bits 12-31 and 54-55 are the low and the high bits of
- * its thread number, bits 56-63 a hash of what that counts in.
+ * While CLAIMING without the slot's byte, who claims stands in it: bits 12-31 and 54-55 are the low
+ * and the high bits of its thread number, bits 56-63 a hash of what that counts in.
  */
 #define CLAIM_BY_BITS     12
 #define CLAIM_TURN_BITS   20
@@ -45,7 +45,8 @@ enum {
     LIFE_NONE = 0,
     LIFE_ROBUST = 1, /* by its life word */
     LIFE_BYTE = 2,   /* by the byte lock of its process */
-    LIFE_LOCAL = 3   /* a segment of one process: by the thread's own exit */
+    LIFE_LOCAL = 3,  /* by its thread's number; in a segment of one process by its exit */
+    LIFE_ALONE = 4   /* as LIFE_ROBUST, but it has not got the byte */
 };
 
 /* State of the slot's transaction; every other value is damage. */
