@@ -18,7 +18,7 @@ export HF_ONLY := $(value ONLY)
 export HF_LEVELS := $(value LEVELS)
 export HF_STATE := $(value STATE)
 
-.PHONY: all demo demo-kill check proof mutants bench install format format-check lint clean help
+.PHONY: all demo demo-kill check proof mutants bench install format format-check lint clean help models
 
 all: ## build the library, the command and the examples into build/release (1 minute)
 	@$(SETUP) build
@@ -53,6 +53,10 @@ mutants: ## delete and swap the stores that the proof rests on; ONLY='a|b' picks
 	@$(CMAKE) --preset release -DHF_TESTS=ON $(CMAKE_ARGS) >/dev/null
 	@$(CMAKE) --build --preset release
 	@$(MUTANTS_PROGRAM) --equivalents tests/proof/equivalent_mutants.def --only "$$HF_ONLY"
+
+models: ## check the models of the protocols in a larger world, with spin (15 minutes at most)
+	@$(SETUP) check
+	@sh tests/models/large.sh
 
 bench: ## measure against peers, side by side; ONLY='a|b' picks rows (10 minutes)
 	@$(SETUP) bench

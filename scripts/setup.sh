@@ -32,6 +32,7 @@ need_check() {
     need libcmocka-dev library cmocka
     need g++ have c++
     need binutils have readelf
+    need spin have spin
 }
 need_bench() {
     need_build

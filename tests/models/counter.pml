@@ -10,10 +10,10 @@
  *     updating (1) look at the word; choose the next number, past any whose low bits, with our slot,
  *                  stand in the word or in somebody's `expects` of this counter
  *              (2) record = that number, OPEN
- *              (3) expects = the word
- *              (4) look at its writer's record, then at the word again: unchanged?
- *                  If that record is OPEN, of this counter and with that sequence number,
- *                  acknowledge: DONE for OPEN, by compare-and-swap of the whole record
+ *              (3) expects = the word; then look at the word again: unchanged?
+ *              (4) only then look at its writer's record. If that is OPEN, of this counter and with
+ *                  that sequence number, acknowledge: DONE for OPEN, by compare-and-swap of the
+ *                  whole record
  *              (5) word = new value, we, our number, by compare-and-swap; if it fails, (3)
  *              (6) record = the same number, DONE; expects = nothing
  *     recovery (7) the word carries slot and number: done     (8) the record is DONE: done
@@ -26,9 +26,9 @@
  * an updater held up between (4) and (5) for exactly 2^20 updates of one slot replaces, not having
  * acknowledged it, an update that looks the same as the one it saw (BUG 3). A slot need not look at
  * all others each time: without `expects` all is right as long as nobody is held up, in one update, while
- * one slot makes as many as numbers take to come round (the test UPDATES=4 with BUG 3).
+ * one slot makes as many as numbers take to come round (UPDATES=3, with BUG 3, holds).
  *
- * World    SLOTS update two counters; a value is 0 or 1, so that it comes again soon. One process
+ * World    Two slots update two counters; a value is 0 or 1, so that it comes again soon. One process
  *          stands for all that is done in a slot's name: its thread; when that dies, at any step,
  *          who recovers it; when that one dies, the next; and then the slot's next thread. A
  *          recoverer finishes what has not happened.
@@ -42,16 +42,18 @@
 #define BUG 0
 #endif
 #ifdef LARGE
-#define SLOTS 3
-#define MAX_DEATHS 2
+#define SEQ     4 /* sequence numbers; more than SLOTS */
+#define UPDATES 5 /* of slot 1: so its numbers come round */
+#define OTHERS  2 /* of slot 2 */
 #else
-#define SLOTS 2
-#define MAX_DEATHS 2
-#endif
+#define SEQ     3
 #ifndef UPDATES
-#define UPDATES 5 /* of slot 1; so its numbers come round. The others make one or two */
+#define UPDATES 4
 #endif
-#define SEQ 4 /* sequence numbers; more than SLOTS */
+#define OTHERS 1
+#endif
+#define SLOTS      2
+#define MAX_DEATHS 2
 
 /* A word, in 8 bits: value, slot, sequence. */
 #define WORD(v, s, q) ((v) << 7 | (s) << 4 | (q))
@@ -128,14 +130,14 @@ finish:
         do
         :: atomic { MAY_DIE; w = word[c] }
            atomic { MAY_DIE; expects[s] = w; expects_of[s] = c } /* (3) */
-           atomic { /* (4) */
-               MAY_DIE;
-               seen = number[SLOT(w)];
-               is_open = SLOT(w) != s && open[SLOT(w)] && seen % SEQ == NUMBER(w)
-           }
-           atomic { MAY_DIE; is_open = is_open && counter[SLOT(w)] == c }
            if
            :: atomic { word[c] == w -> MAY_DIE }
+              atomic { /* (4) */
+                  MAY_DIE;
+                  seen = number[SLOT(w)];
+                  is_open = SLOT(w) != s && open[SLOT(w)] && seen % SEQ == NUMBER(w)
+              }
+              atomic { MAY_DIE; is_open = is_open && counter[SLOT(w)] == c }
               acknowledge();
               atomic { /* (5) */
                   MAY_DIE;
@@ -183,7 +185,6 @@ end:
 init {
     atomic {
         run slot(1, UPDATES);
-        run slot(2, (SLOTS == 2 -> 2 : 1));
-        if :: SLOTS == 3 -> run slot(3, 1) :: else fi
+        run slot(2, OTHERS)
     }
 }

@@ -23,9 +23,9 @@
  * comes. So slices are not for old kernels alone. WAKE_TWO: an unlocker wakes two, one of which
  * falls asleep beside the new owner. Then one death, whosesoever, needs no slice; two still do.
  *
- * BUG 1    unlocking clears WAITERS
+ * BUG 1    unlocking clears WAITERS, and who has waited does not set it again
  * BUG 2    recovery clears the intent before the owner
- * BUG 3    recovery does not wake the others on a dead life word
+ * BUG 3    a sleeper does not set OS_LIFE_WAITERS
  */
 #ifndef BUG
 #define BUG 0
@@ -177,7 +177,7 @@ inline recover(p, d) {
     }
     if
     :: won ->
-        if :: BUG != 3 -> atomic { MAY_DIE(p); wake_all_on_life(d) } :: else fi;
+        atomic { MAY_DIE(p); wake_all_on_life(d) }
         if
         :: owner != d -> if :: intent[d] != NOTHING -> wake_all_if_waiters(p) :: else fi
         :: owner == d && (intent[d] == FREEING || intent[d] == FREEING_SUSPECT) ->
@@ -237,7 +237,7 @@ inline wait(p) {
         :: h != 0 && !lw ->
             atomic {
                 MAY_DIE(p); MAY_STOP(p);
-                if :: !life_died[h] && claim_by[h] == h && !life_waiters[h] -> life_waiters[h] = true
+                if :: !life_died[h] && claim_by[h] == h && !life_waiters[h] -> life_waiters[h] = (BUG != 3)
                 :: else -> h = 0 fi
             }
         :: else
@@ -247,7 +247,8 @@ inline wait(p) {
             atomic {
                 MAY_DIE(p); MAY_STOP(p);
                 if
-                :: owner == w && waiters && died == wd && !life_died[h] && life_waiters[h] ->
+                :: owner == w && waiters && died == wd && !life_died[h] &&
+                   (life_waiters[h] || BUG == 3) ->
                     on_word[p] = true; on_life[p] = h; awake[p] = false; has_slept[p] = true
                 :: else
                 fi;
@@ -271,7 +272,7 @@ proctype process(byte p) {
         :: atomic { /* (2) */
                MAY_DIE(p); MAY_STOP(p);
                if
-               :: owner == 0 -> owner = p; waiters = waiters || waited; break
+               :: owner == 0 -> owner = p; waiters = waiters || (waited && BUG != 1); break
                :: else -> w = owner; ww = waiters; wd = died
                fi
            }
