@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "os/os.h"
+#include "segment/segment_layout.h"
 #include "support/participants.h"
 #include "support/support.h"
 
@@ -1050,4 +1051,42 @@ TEST(a_stopped_recoverer_keeps_what_it_recovers_and_deadlines_pass)
     }
     print_message("stopped half-way %u times\n", caught);
     close_scene(&scene);
+}
+
+/* ---- the byte of a slot ------------------------------------------------------------------- */
+
+/* A process that has the bytes of the first `lock` slots, and claims none of them. */
+static int keep_bytes(void *context)
+{
+    struct scene *scene = context;
+    int fd = hf_memory_descriptor(hf_segment_memory(scene->segment));
+    for (uint32_t n = 1; n <= scene->lock; n++) {
+        assert_ok(os_process_lock(fd, BYTE_SLOT + n));
+    }
+    tell(scene, 1);
+    wait_for_death();
+}
+
+static uint32_t slot_beside_kept_bytes(uint32_t kept)
+{
+    hf_participant self;
+    struct scene scene = new_scene();
+    scene.lock = kept;
+    pid_t keeper = start_told(keep_bytes, &scene, 1);
+    assert_ok(hf_participant_self(scene.segment, &self));
+    (void)kill_and_reap(keeper);
+    close_scene(&scene);
+    return (uint32_t)(self.value & SLOT_NUMBER_MAX);
+}
+
+/* Who claims a slot and does not have its byte is taken for dead until its life word stands. */
+TEST(a_slot_is_claimed_by_who_has_its_byte)
+{
+    assert_int_equal(slot_beside_kept_bytes(2), 3);
+}
+
+/* A thread may have died in each of them, in processes that live on. */
+TEST(a_slot_can_be_had_though_all_bytes_are_kept)
+{
+    assert_in_range(slot_beside_kept_bytes(4), 1, 4);
 }
