@@ -12,13 +12,14 @@ CMAKE         := cmake
 BENCH_PROGRAM := build/release/bench/holdfast-bench
 PROOF_PROGRAM := build/release/tests/proof/holdfast-proof
 MUTANTS_PROGRAM := build/release/tests/proof/holdfast-mutants
+FUZZ_PROGRAM  := sh scripts/fuzz.sh
 
 # As it was typed: neither make nor the shell has expanded anything in it.
 export HF_ONLY := $(value ONLY)
 export HF_LEVELS := $(value LEVELS)
 export HF_STATE := $(value STATE)
 
-.PHONY: all demo demo-kill check proof mutants bench install format format-check lint clean help models
+.PHONY: all demo demo-kill check proof mutants bench install format format-check lint clean help models fuzz
 
 all: ## build the library, the command and the examples into build/release (1 minute)
 	@$(SETUP) build
@@ -57,6 +58,12 @@ mutants: ## delete and swap the stores that the proof rests on; ONLY='a|b' picks
 models: ## check the models of the protocols in a larger world, with spin (15 minutes at most)
 	@$(SETUP) check
 	@sh tests/models/large.sh
+
+fuzz: ## hostile segments, and calls against a model; ONLY='image|calls', FUZZ_SECONDS=60 each (5 minutes)
+	@$(SETUP) fuzz
+	@$(CMAKE) --preset fuzz $(CMAKE_ARGS) >/dev/null
+	@$(CMAKE) --build --preset fuzz --target image-fuzz calls-fuzz
+	@$(FUZZ_PROGRAM) --only "$$HF_ONLY" --seconds "$${FUZZ_SECONDS:-60}" --output build/fuzz
 
 bench: ## measure against peers, side by side; ONLY='a|b' picks rows (10 minutes)
 	@$(SETUP) bench

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs, from Debian's or Ubuntu's packages, what one make target lacks; says nothing and needs
 # no network when nothing is missing. Elsewhere it says in one line what to install.
-# usage: setup.sh build|check|bench|format|lint|ci
+# usage: setup.sh build|check|fuzz|bench|format|lint|ci
 set -eu
 
 missing=""
@@ -34,6 +34,18 @@ need_check() {
     need binutils have readelf
     need spin have spin
 }
+# The runtime of libFuzzer and the sanitizers is a package of its own, named after clang's version.
+clang_version() { clang -dumpversion 2>/dev/null | cut -d. -f1; }
+fuzzer_runtime() {
+    have clang && printf 'int LLVMFuzzerTestOneInput(void);\nint LLVMFuzzerTestOneInput(void) { return 0; }\n' |
+        clang -x c -fsanitize=fuzzer,address -o /dev/null -
+}
+need_fuzz() {
+    need_check
+    need clang have clang
+    version=$(clang_version)
+    need "libclang-rt-${version:-14}-dev" fuzzer_runtime
+}
 need_bench() {
     need_build
     need g++ have c++
@@ -65,12 +77,13 @@ need_ci() {
 case ${1:-} in
 build) need_build ;;
 check) need_check ;;
+fuzz) need_fuzz ;;
 bench) need_bench ;;
 format) need_format ;;
 lint) need_lint ;;
 ci) need_ci ;;
 *)
-    echo "usage: setup.sh build|check|bench|format|lint|ci" >&2
+    echo "usage: setup.sh build|check|fuzz|bench|format|lint|ci" >&2
     exit 2
     ;;
 esac
