@@ -478,7 +478,7 @@ static void learn_attached(struct table *table)
 static void call(struct table *tables, uint8_t which, uint8_t a, uint8_t b)
 {
     struct table *table = &tables[which >> 7];
-    unsigned i = (which & 0x7f) % CALLS;
+    size_t i = (which & 0x7f) % CALLS;
     call_number++;
     world_sleeper(table->segment);
     calls[i].act(table, a, b);
