@@ -332,6 +332,12 @@ static uint64_t choose_place(const struct image *image, struct input *input)
 
 /* ---- values that are worth writing ------------------------------------------------------- */
 
+/* A byte as a number from -128 to 127, modulo 2^64. */
+static uint64_t signed_byte(uint64_t byte)
+{
+    return byte < 128 ? byte : byte - 256;
+}
+
 /* Small things that offsets and lengths are made of. */
 static uint64_t choose_near(const struct image *image, struct input *input)
 {
@@ -352,8 +358,8 @@ static uint64_t choose_near(const struct image *image, struct input *input)
                               image->size / SEGMENT_PAGE,
                               image->root + offsetof(struct stage, big)};
     uint64_t base = bases[take_byte(input) % COUNT(bases)];
-    int64_t delta = (int8_t)take_byte(input);
-    return base + (uint64_t)delta * ((delta & 1) == 0 ? 8 : 1);
+    uint64_t delta = signed_byte(take_byte(input));
+    return base + delta * (delta % 2 == 0 ? 8 : 1);
 }
 
 static uint64_t choose_value(const struct image *image, uint64_t place, uint64_t now,
@@ -369,7 +375,7 @@ static uint64_t choose_value(const struct image *image, uint64_t place, uint64_t
     case 2:
         return n;
     case 3:
-        return now + (uint64_t)(int64_t)(int8_t)n;
+        return now + signed_byte(n);
     case 4:
         return now ^ UINT64_C(1) << n % 64;
     case 5:
