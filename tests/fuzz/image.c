@@ -263,6 +263,7 @@ enum place {
     PLACE_PIPE,
     PLACE_MAP,
     PLACE_ANY,
+    PLACE_OPERATION,
     PLACES
 };
 
@@ -283,16 +284,35 @@ static uint32_t slots_in(const struct image *image)
     return pages * SLOTS_PER_PAGE;
 }
 
-/* A word of the log of slot 1, counted from its end: in the slot, or in the first chunk. */
-static uint64_t log_place(const struct image *image, uint64_t back)
+/* Where a position in the undo log of slot 1 lies. */
+static uint64_t log_place(const struct image *image, uint64_t position)
 {
     struct slot *slot = slot_in(image, 1);
-    uint64_t chunk = load_relaxed(&slot->log_chunks[0]);
-    uint64_t used = load_relaxed(&slot->log_used);
-    uint64_t position = used > back ? used - back : 0;
-    return position >= LOG_INLINE && chunk != 0 && position < LOG_INLINE + SEGMENT_PAGE
-               ? chunk + position - LOG_INLINE
-               : slot_offset(image, 1) + SLOT(log) + position % LOG_INLINE;
+    if (position < LOG_INLINE) {
+        return slot_offset(image, 1) + SLOT(log) + position;
+    }
+    uint64_t pages = (position - LOG_INLINE) / SEGMENT_PAGE + 1;
+    uint32_t k = 63 - (uint32_t)__builtin_clzll(pages);
+    uint64_t start = LOG_INLINE + ((UINT64_C(1) << k) - 1) * SEGMENT_PAGE;
+    return load_relaxed(&slot->log_chunks[k]) + position - start;
+}
+
+/* A trailer of that log, counted from its end; the log's beginning if there are not so many. */
+static uint64_t trailer_place(const struct image *image, uint64_t back)
+{
+    uint64_t position = load_relaxed(&slot_in(image, 1)->log_used);
+    for (;;) {
+        if (position < sizeof(struct log_trailer)) {
+            return log_place(image, 0);
+        }
+        uint64_t place = log_place(image, position - sizeof(struct log_trailer));
+        const struct log_trailer *trailer = (const void *)(image->bytes + place);
+        if (back == 0) {
+            return place;
+        }
+        position -= sizeof *trailer + round_up(load_relaxed(&trailer->length), 16);
+        back--;
+    }
 }
 
 /* An offset to write eight bytes at, somewhere in the image. */
@@ -310,11 +330,13 @@ static uint64_t choose_place(const struct image *image, struct input *input)
                slot_words[take_byte(input) % COUNT(slot_words)];
     case PLACE_FIRST_SLOT:
         return slot_offset(image, 1) + slot_words[which % COUNT(slot_words)];
+    case PLACE_OPERATION:
+        return slot_offset(image, 1) + SLOT(op) + which % 4 * 8;
     case PLACE_LIFE:
         return (uint64_t)((char *)life_in(image, 1 + (uint32_t)which % slots_in(image)) -
                           image->bytes);
     case PLACE_TRAILER:
-        return log_place(image, (which + 1) * 8);
+        return trailer_place(image, which / 2 % 8) + which % 2 * 8;
     case PLACE_MUTEX:
         return image->root + which % (STAGE_MUTEXES * 4) * 8;
     case PLACE_PAGES_LOCK:
@@ -365,8 +387,8 @@ static uint64_t choose_near(const struct image *image, struct input *input)
 static uint64_t choose_value(const struct image *image, uint64_t place, uint64_t now,
                              struct input *input)
 {
-    uint8_t how = take_byte(input) % 12;
-    uint64_t n = how >= 2 && how <= 9 ? take_byte(input) : 0;
+    uint8_t how = take_byte(input) % 13;
+    uint64_t n = (how >= 2 && how <= 9) || how == 11 ? take_byte(input) : 0;
     switch (how) {
     case 0:
         return 0;
@@ -381,7 +403,7 @@ static uint64_t choose_value(const struct image *image, uint64_t place, uint64_t
     case 5:
         return image->root + n % STAGE_MUTEXES * sizeof(hf_mutex); /* a mutex */
     case 6:
-        return n * SEGMENT_PAGE;
+        return n % 32 * SEGMENT_PAGE;
     case 7: /* a claim word */
         return claim_word((uint32_t)n & 0x1f, n >> 5, 7, take_number(input, 1) << 52);
     case 8: /* a lock's word, its kind kept */
@@ -390,6 +412,8 @@ static uint64_t choose_value(const struct image *image, uint64_t place, uint64_t
         return place - n % 4 * 8; /* itself, or what holds it */
     case 10:
         return choose_near(image, input);
+    case 11:
+        return UINT64_C(1) << n % 64;
     default:
         return take_number(input, 8);
     }
