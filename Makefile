@@ -6,6 +6,9 @@ PREFIX ?= /usr/local
 BUILD  := build/$(PRESET)
 JOBS   ?= 4
 
+SECONDS ?= 60
+SEED    ?= random
+
 # Replaced by the tests of this file.
 SETUP         := sh scripts/setup.sh
 CMAKE         := cmake
@@ -13,13 +16,14 @@ BENCH_PROGRAM := build/release/bench/holdfast-bench
 PROOF_PROGRAM := build/release/tests/proof/holdfast-proof
 MUTANTS_PROGRAM := build/release/tests/proof/holdfast-mutants
 FUZZ_PROGRAM  := sh scripts/fuzz.sh
+SOAK_PROGRAM  := build/release/tests/soak/holdfast-soak
 
 # As it was typed: neither make nor the shell has expanded anything in it.
 export HF_ONLY := $(value ONLY)
 export HF_LEVELS := $(value LEVELS)
 export HF_STATE := $(value STATE)
 
-.PHONY: all demo demo-kill check proof mutants bench install format format-check lint clean help models fuzz
+.PHONY: all demo demo-kill check proof mutants bench install format format-check lint clean help models fuzz soak
 
 all: ## build the library, the command and the examples into build/release (1 minute)
 	@$(SETUP) build
@@ -64,6 +68,12 @@ fuzz: ## hostile segments, and calls against a model; ONLY='image|calls', FUZZ_S
 	@$(CMAKE) --preset fuzz $(CMAKE_ARGS) >/dev/null
 	@$(CMAKE) --build --preset fuzz --target image-fuzz calls-fuzz
 	@$(FUZZ_PROGRAM) --only "$$HF_ONLY" --seconds "$${FUZZ_SECONDS:-60}" --output build/fuzz
+
+soak: ## random calls, killed and stopped at random, for SECONDS=60; SEED=random (2 minutes, or as SECONDS says)
+	@$(SETUP) check
+	@$(CMAKE) --preset release -DHF_TESTS=ON $(CMAKE_ARGS) >/dev/null
+	@$(CMAKE) --build --preset release
+	@$(SOAK_PROGRAM) --seconds $(SECONDS) --seed $(SEED) --keep build/soak
 
 bench: ## measure against peers, side by side; ONLY='a|b' picks rows (10 minutes)
 	@$(SETUP) bench
