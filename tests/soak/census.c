@@ -71,12 +71,30 @@ static bool big_is_good(struct table *t)
     return true;
 }
 
+/* Words that only transactions change. */
+static bool sure_twins_are_good(struct table *t)
+{
+    bool suspect;
+    for (unsigned i = 0; i < ANVILS; i++) {
+        if (!have(&t->anvil[i], true, &suspect, "anvil", i) ||
+            !have(&t->sure[i].guard.mutex, false, &suspect, "sure twins", i)) {
+            return false;
+        }
+        if (t->sure[i].one != t->sure[i].other) {
+            note_failure("census: sure twins %u are %llu and %llu", i,
+                         (unsigned long long)t->sure[i].one, (unsigned long long)t->sure[i].other);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool locks_are_good(struct table *t)
 {
     bool suspect;
     bool good = accounts_are_good(t->strict, STRICT, false, "strict accounts") &&
                 accounts_are_good(t->loose, LOOSE, true, "loose accounts") && big_is_good(t) &&
-                have(&t->warden.mutex, true, &suspect, "the warden", 0);
+                have(&t->warden.mutex, true, &suspect, "the warden", 0) && sure_twins_are_good(t);
     for (unsigned i = 0; good && i < TWINS; i++) {
         good = twins_are_good(&t->twin[i], "twins", i);
     }

@@ -20,7 +20,7 @@
 #define LOOK_EVERY   (50 * MILLISECOND)
 
 /* Who kills must come in time, however busy those are who are to be killed. */
-#define WORKERS_NICER 5
+#define WORKERS_NICER 4
 
 /* ---- births ------------------------------------------------------------------------------ */
 

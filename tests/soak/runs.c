@@ -71,7 +71,7 @@ static void take_pages(struct actor *a, struct run *run)
     stamp(a, run);
 }
 
-static void give_pages(struct actor *a, struct run *run)
+void give_pages(struct actor *a, struct run *run)
 {
     must(a,
          CALL(a, run->pages, hf_pages_free(a->segment, run->pages * HF_SEGMENT_PAGE, &run->link)));
@@ -82,13 +82,9 @@ static void give_pages(struct actor *a, struct run *run)
     }
 }
 
-void change_run(struct actor *a)
+bool take_run(struct actor *a, struct run *run)
 {
-    struct run *run = &a->table->run[below(&a->chance, RUNS)];
     hold had = take(a, &run->guard, true);
-    if (had == HAD_NOT) {
-        return;
-    }
     if (had == HAD_GOOD && run->link.value != 0) {
         must_hold(a, run);
     }
@@ -97,6 +93,15 @@ void change_run(struct actor *a)
             stamp(a, run);
         }
         mended(a, &run->guard);
+    }
+    return had != HAD_NOT;
+}
+
+void change_run(struct actor *a)
+{
+    struct run *run = &a->table->run[below(&a->chance, RUNS)];
+    if (!take_run(a, run)) {
+        return;
     }
     linger(a);
     if (run->link.value == 0) {

@@ -6,7 +6,7 @@
  *     main.c      options, rounds, and what is printed meanwhile
  *     driver.c    starts, stops, kills and reaps the workers; sees that none hangs
  *     worker.c    a worker: its threads, and which calls they make
- *     locks.c money.c runs.c streams.c others.c      the calls, and what must hold at each
+ *     locks.c money.c runs.c streams.c others.c hammer.c      the calls, and what must hold at each
  *     arena.c     the segment of a round, and what lies in it
  *     census.c    what must hold when all are dead
  *     notes.c     what workers tell the driver; report.c prints it when something is wrong
@@ -105,6 +105,7 @@ void note_failure(const char *format, ...) __attribute__((format(printf, 1, 2)))
 #define TWINS   5u  /* two words under a lock, without a transaction */
 #define RUNS    24u /* of pages */
 #define STREAMS 4u
+#define ANVILS  3u /* locks, and twins under transactions, that are hammered on */
 #define MONEY   1000
 #define BIG     6000u /* bytes: more than a slot's undo log holds */
 
@@ -159,6 +160,8 @@ struct table {
     hf_mutex mortal;
     volatile uint64_t mortal_state;
     struct run run[RUNS];
+    hf_mutex anvil[ANVILS];
+    struct twin sure[ANVILS]; /* their locks are only ever held inside transactions */
     struct stream stream[STREAMS];
 };
 
@@ -272,6 +275,8 @@ void audit(struct actor *a); /* sums all of them, holding all their locks */
 void change_big(struct actor *a);
 
 void change_run(struct actor *a);
+bool take_run(struct actor *a, struct run *run); /* good as it is; false: not had */
+void give_pages(struct actor *a, struct run *run);
 void grow(struct actor *a);
 void trim(struct actor *a);
 void pages_inside_a_transaction(struct actor *a);
@@ -280,6 +285,10 @@ void pages_inside_a_transaction(struct actor *a);
 uint64_t run_holds(hf_segment *segment, const struct run *run);
 
 void stream(struct actor *a);
+
+void hammer_locks(struct actor *a);
+void hammer_transactions(struct actor *a);
+void hammer_pages(struct actor *a);
 
 void look_around(struct actor *a);
 void recover(struct actor *a);

@@ -154,6 +154,9 @@ static const struct {
     {2, second_handle},
     {1, fork_a_child},
     {4, side_segment},
+    {10, hammer_locks},
+    {10, hammer_transactions},
+    {10, hammer_pages},
 };
 
 void act(struct actor *a)
