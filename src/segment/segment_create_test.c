@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Creating segments: permissions, what is refused, races and kills. */
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,37 @@
 #include <unistd.h>
 
 #include "support/segments.h"
+
+/* ---- threads ----------------------------------------------------------------------------- */
+
+static char name_of_second[UNIQUE_NAME_SIZE];
+
+static void *create_as_the_last_thread(void *first)
+{
+    hf_segment *segment;
+    (void)pthread_join(*(pthread_t *)first, NULL);
+    assert_ok(hf_segment_create(name_of_second, SIZE, NULL, &segment));
+    assert_ok(hf_segment_remove(name_of_second));
+    assert_ok(hf_segment_create_file(new_path(), SIZE, NULL, &segment));
+    names_clean_up();
+    _exit(0);
+}
+
+static int end_the_first_thread(void *unused)
+{
+    static pthread_t first;
+    pthread_t second;
+    (void)unused;
+    first = pthread_self();
+    assert_int_equal(pthread_create(&second, NULL, create_as_the_last_thread, &first), 0);
+    pthread_exit(NULL);
+}
+
+TEST(a_process_whose_first_thread_has_ended_creates_names)
+{
+    (void)unique_name(name_of_second, "second");
+    assert_int_equal(run_child(end_the_first_thread, NULL), 0);
+}
 
 /* ---- permissions ------------------------------------------------------------------------- */
 

@@ -5,7 +5,7 @@
  */
 #include "soak/soak.h"
 
-#define BLOWS 100u
+#define BLOWS 1000u
 
 static void begin(struct actor *a, const char *text, const void *place)
 {

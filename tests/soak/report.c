@@ -84,8 +84,11 @@ static void print_seat(const struct seat *seat, unsigned number, uint64_t born_n
             continue;
         }
         if (!any) {
-            (void)printf("    %s %u (thread %u):\n", number == THREADS_MAX ? "child" : "thread",
-                         number, (unsigned)load_relaxed(&seat->thread));
+            uint64_t self = load_relaxed(&seat->self);
+            (void)printf("    %s %u (thread %u; it last joined as slot %u, turn %u):\n",
+                         number == THREADS_MAX ? "child" : "thread", number,
+                         (unsigned)load_relaxed(&seat->thread), (unsigned)(self & 0xfff),
+                         (unsigned)(self >> 12));
             any = true;
         }
         print_call(call, end_ns);

@@ -74,6 +74,7 @@ typedef enum counter {
 struct seat {
     _Atomic uint32_t process;
     _Atomic uint32_t thread;
+    _Atomic uint64_t self;  /* hf_participant_self: slot, and turn << 12 */
     _Atomic uint64_t begun; /* calls */
     struct call call[CALLS_KEPT];
     _Atomic uint64_t counter[COUNTERS];

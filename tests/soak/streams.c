@@ -127,8 +127,9 @@ static void must_follow(struct actor *a, struct stream *s, const uint8_t *bytes,
 {
     for (uint64_t i = 0; i < length; i++) {
         if (bytes[i] != byte_at(s->serial, position + i)) {
-            fail(a, "byte %llu of a stream is %u, and %u was written",
-                 (unsigned long long)(position + i), bytes[i], byte_at(s->serial, position + i));
+            unsigned long long place = position + i;
+            fail(a, "byte %llu of a stream is %u, and %u was written", place, bytes[i],
+                 byte_at(s->serial, place));
         }
     }
 }

@@ -130,6 +130,7 @@ void join(struct actor *a)
     do {
         pthread_testcancel();
     } while (PERMIT(a, CALL(a, 0, hf_participant_self(a->segment, &a->self)), -EAGAIN) != 0);
+    store_relaxed(&a->seat->self, a->self.value);
 }
 
 static const struct {
