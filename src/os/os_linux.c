@@ -27,6 +27,8 @@
 
 #define SHM_DIRECTORY "/dev/shm"
 /* Of this thread: /proc/self has none once the first thread has ended. */
+
+/* /proc/self has none once the process's first thread has ended. */
 #define DESCRIPTORS "/proc/thread-self/fd"
 
 /* A large reservation is made in steps, so that others who want to grow are not held up for the
