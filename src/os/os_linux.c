@@ -26,8 +26,6 @@
 #include "os/os.h"
 
 #define SHM_DIRECTORY "/dev/shm"
-/* Of this thread: /proc/self has none once the first thread has ended. */
-
 /* /proc/self has none once the process's first thread has ended. */
 #define DESCRIPTORS "/proc/thread-self/fd"
 

@@ -13,7 +13,7 @@
  *     freeing      (5) record
  *                  (6) link = 0
  *                  (7) used bits
- *                  (8) record cleared       finished by recovery once (5) has happened
+ *                  (8) record cleared       finished by recovery if (6) has happened
  * The lock is held from before the record to after it, by the dead too: nobody else has touched the
  * run, so both can be done again blindly.
  */
@@ -304,9 +304,6 @@ void pages_settle(struct view *view, struct slot *slot)
     uint64_t count = load_relaxed(&slot->op_count);
     shared_u64 *link = view_word(view, load_relaxed(&slot->op_link));
     if (op != OP_NONE && link != NULL && is_run(view, first, count)) {
-        if (op == OP_PAGES_FREE) {
-            HF_LOG_STORE(link, 0);
-        }
         if (load_relaxed(link) != first * SEGMENT_PAGE) {
             clear_bits(view->used_map, first, count);
             store_relaxed(&header_of(view)->hint, 0);

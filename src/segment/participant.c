@@ -220,8 +220,10 @@ static void ready_life(struct participant *p)
     (void)error; /* then the backstop alone tells of our death */
 }
 
-/* Claims the slot if its claim word is still `seen`; then it is ours, alive. */
-static bool claim(struct participant *p, uint32_t number, uint64_t seen)
+/* Claims the slot if its claim word is still `seen`; then it is ours, alive. `byteless`: even if
+   another process has its byte, which is about to claim it too, or in which a thread has died here:
+   then our life word must do. */
+static bool claim(struct participant *p, uint32_t number, uint64_t seen, bool byteless)
 {
     struct view *view = p->view;
     p->number = number;
@@ -230,9 +232,8 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen)
     uint64_t flags = claim_by(seen) != 0 ? CLAIM_UNRECOVERED : seen & CLAIM_UNRECOVERED;
     ready_life(p);
     bool byte = has_bytes(view) && os_process_lock(view->fd, BYTE_SLOT + number) == 0;
-    if (has_bytes(view) && !byte && p->life.alias == NULL) {
-        /* Another process is at it, or a thread of it has died here: then its life words must do.
-         */
+    if (has_bytes(view) && !byte && !(byteless && p->life.alias != NULL)) {
+        os_life_close(&p->life);
         return false;
     }
     uint64_t mine = claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) |
@@ -264,14 +265,14 @@ static unsigned count_free(struct view *view, unsigned enough)
     return free_slots;
 }
 
-static bool claim_one(struct participant *p, bool of_the_dead)
+static bool claim_one(struct participant *p, bool of_the_dead, bool byteless)
 {
     uint32_t slots = view_slots(p->view);
     for (uint32_t n = 1; n <= slots; n++) {
         uint64_t seen = load_acquire(&view_slot(p->view, n)->claim);
         bool wanted = of_the_dead ? presence_of(p->view, n, true, NULL) == PRESENCE_DEAD
                                   : claim_by(seen) == 0;
-        if (wanted && claim(p, n, seen)) {
+        if (wanted && claim(p, n, seen, byteless)) {
             return true;
         }
     }
@@ -280,16 +281,16 @@ static bool claim_one(struct participant *p, bool of_the_dead)
 
 /* While there are plenty, a free one; otherwise rather a dead one's, so that the dead do not pile
  * up. */
-static bool claim_any(struct participant *p)
+static bool claim_any(struct participant *p, bool byteless)
 {
-    return count_free(p->view, 2) == 2 ? claim_one(p, false) || claim_one(p, true)
-                                       : claim_one(p, true) || claim_one(p, false);
+    bool plenty = count_free(p->view, 2) == 2;
+    return claim_one(p, !plenty, byteless) || claim_one(p, plenty, byteless);
 }
 
 /* Waits a little if all are taken: whoever took the last one is making more. */
 static int take_slot(struct participant *p)
 {
-    for (unsigned tries = 0; !claim_any(p); tries++) {
+    for (unsigned tries = 0; !claim_any(p, false) && !claim_any(p, true); tries++) {
         uint32_t nothing = 0;
         bool all = load_acquire(&header_of(p->view)->slot_runs[SLOT_RUNS - 1]) != 0;
         if (tries == 300 || all) {

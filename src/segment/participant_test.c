@@ -1079,7 +1079,7 @@ static uint32_t slot_beside_kept_bytes(uint32_t kept)
     return (uint32_t)(self.value & SLOT_NUMBER_MAX);
 }
 
-/* Who claims a slot and does not have its byte is taken for dead until its life word stands. */
+/* While there are such slots: of one who is coming or going, the byte tells best. */
 TEST(a_slot_is_claimed_by_who_has_its_byte)
 {
     assert_int_equal(slot_beside_kept_bytes(2), 3);

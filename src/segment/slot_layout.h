@@ -61,7 +61,7 @@ enum {
 enum {
     OP_NONE = 0,
     OP_PAGES_ALLOC = 1, /* (first, count, link): the pages are the link's once it names them */
-    OP_PAGES_FREE = 2   /* (first, count, link): the link is cleared, then the pages are freed */
+    OP_PAGES_FREE = 2   /* the same: the link is cleared, then the pages are freed */
 };
 
 /* What freeing a lock says of its data. */
