@@ -8,10 +8,15 @@
  *               (2) life |= OS_LIFE_WAITERS
  *               (3) sleeps if both are still so
  *     unlocker  (4) word without owner, WAITERS kept
- *               (5) wakes one, if WAITERS
+ *               (5) wakes two, if WAITERS
  *     kernel    (6) life = OS_LIFE_DIED
  *               (7) wakes one, if OS_LIFE_WAITERS
  * The kernel compares both words under its own lock at (3), so no change slips in between.
+ *
+ * Of two that are woken at (5) one gets the lock, and the other falls asleep beside the life of
+ * that new owner: while anyone sleeps, someone sleeps beside the owner, whose death is told at
+ * once. With one woken, the others would sleep on beside the life of an owner that has gone, and
+ * the death of the new one wake nobody before their slices end (tests/models/lock.pml).
  *
  * Of those asleep on a dead owner's life the kernel wakes one only: recovery wakes the others first
  * of all. Where the kernel cannot wait on two words, and for what it fails to tell, every sleep is
@@ -106,7 +111,7 @@ void lock_clear_owner(struct lock *lock, lock_verdict verdict)
     }
     if ((freed & LOCK_GIVEN_UP) != 0) {
         (void)os_wake(&lock->word, INT_MAX); /* for all of them it is over */
-    } else if (os_wake(&lock->word, 1) == 0) {
+    } else if (os_wake(&lock->word, 2) == 0) {
         /* Nobody was asleep. Who falls asleep from now on has seen an owner: the word has changed.
          */
         (void)cas_relaxed(&lock->word, &freed, freed & ~LOCK_WAITERS);

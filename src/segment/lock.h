@@ -10,7 +10,7 @@
  *     freeing   (5) intent = lock, freeing
  *               (6) held = lock.next, or the list without it
  *               (7) word without me
- *               (8) wake one
+ *               (8) wake two: one to take it, and one to sleep beside who does
  *               (9) intent = 0
  * A lock is ours exactly while its word says so. Between (2) and (4) only the intent leads recovery
  * to it; from (4) to (6) the list of held locks does, and what stands in the intent says nothing

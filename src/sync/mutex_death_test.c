@@ -343,6 +343,56 @@ TEST(all_who_are_asleep_get_on_when_the_owner_dies)
     clear_stage();
 }
 
+/* Takes it, mends it, says when, and keeps it. */
+_Noreturn static int wait_and_keep(void *index)
+{
+    unsigned i = *(unsigned *)index;
+    say_ready();
+    if (hf_mutex_lock(&props->mutex) == -EOWNERDEAD) {
+        assert_ok(hf_mutex_consistent(&props->mutex));
+    }
+    store_release(&props->when_us[i], now_us());
+    wait_for_death();
+}
+
+/* Both sleep beside us, and one of them is the next owner: whose death the other has to hear of. */
+static uint64_t from_the_second_owners_death(void)
+{
+    pid_t waiters[2];
+    assert_ok(hf_mutex_lock(&props->mutex));
+    for (unsigned i = 0; i < 2; i++) {
+        store_relaxed(&props->when_us[i], 0);
+        waiters[i] = start_ready(wait_and_keep, &i);
+        wait_for_state(waiters[i], 'S');
+    }
+    assert_ok(hf_mutex_unlock(&props->mutex));
+    while (load_acquire(&props->when_us[0]) == 0 && load_acquire(&props->when_us[1]) == 0) {
+        (void)usleep(100);
+    }
+    unsigned owner = load_acquire(&props->when_us[0]) != 0 ? 0 : 1;
+    uint64_t killed = now_us();
+    assert_int_equal(kill_and_reap(waiters[owner]), -SIGKILL);
+    while (load_acquire(&props->when_us[1 - owner]) == 0) {
+        (void)usleep(100);
+    }
+    assert_int_equal(kill_and_reap(waiters[1 - owner]), -SIGKILL);
+    assert_error(hf_mutex_lock(&props->mutex), -EOWNERDEAD);
+    assert_ok(hf_mutex_consistent(&props->mutex));
+    assert_ok(hf_mutex_unlock(&props->mutex));
+    return load_acquire(&props->when_us[1 - owner]) - killed;
+}
+
+TEST(the_death_of_a_later_owner_is_told_to_who_slept_beside_an_earlier_one)
+{
+    uint64_t times[TRIES];
+    set_stage(256 * KIB);
+    for (unsigned i = 0; i < TRIES; i++) {
+        times[i] = from_the_second_owners_death();
+    }
+    expect_within(times, TRIES, death_limit_ms());
+    clear_stage();
+}
+
 TEST(a_waiter_that_is_killed_asleep_takes_no_wake_with_it)
 {
     uint64_t times[TRIES];

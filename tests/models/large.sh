@@ -13,5 +13,5 @@ run() {
 run holds slot.pml -DLARGE
 run holds counter.pml -DLARGE
 run holds lock.pml -DMAX_DEATHS=2 -DSTOPS=1
-run holds lock.pml -DNO_SLICES -DWAKE_TWO -DMAX_DEATHS=1
+run holds lock.pml -DNO_SLICES -DMAX_DEATHS=1 -DPROCESSES=4
 exit $status

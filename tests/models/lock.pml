@@ -15,13 +15,12 @@
  *          of who was recovered; nobody waits for ever (an invalid end state).
  *
  * A slice of sleep ends when nothing else can go on. With NO_SLICES none ever ends and nobody is
- * stopped. Then nobody waits for ever, either, as long as nobody dies, and when an owner dies that
- * everyone who sleeps has fallen asleep beside (DEATHS_OF_FIRST: who has never slept). But if any
- * owner may die somebody can: a sleeper that is not the one woken by an unlock sleeps on beside
- * the life word of the *former* owner; the death of the next one wakes nobody. And a woken waiter
- * that dies before it has looked takes the wake with it; the WAITERS bit helps only when another
- * comes. So slices are not for old kernels alone. WAKE_TWO: an unlocker wakes two, one of which
- * falls asleep beside the new owner. Then one death, whosesoever, needs no slice; two still do.
+ * stopped. Then nobody waits for ever, either, as long as one dies at most: an unlocker wakes two, one
+ * of which falls asleep beside the new owner. Two deaths still need slices. With WAKE_ONE one death
+ * does, unless it is that of an owner that everyone has fallen asleep beside (DEATHS_OF_FIRST: who
+ * has never slept): a sleeper that is not the one woken by an unlock sleeps on beside the life word
+ * of the *former* owner; the death of the next one wakes nobody. And a woken waiter that dies before
+ * it has looked takes the wake with it; the WAITERS bit helps only when another comes.
  *
  * BUG 1    unlocking clears WAITERS, and who has waited does not set it again
  * BUG 2    recovery clears the intent before the owner
@@ -42,10 +41,10 @@
 #ifndef STOPS
 #define STOPS 1
 #endif
-#ifdef WAKE_TWO
-#define WAKE 2
-#else
+#ifdef WAKE_ONE
 #define WAKE 1
+#else
+#define WAKE 2
 #endif
 #ifdef NO_SLICES
 #define MAY_STOP(p)
