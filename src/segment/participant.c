@@ -115,6 +115,33 @@ static presence presence_of_owner(struct view *view, uint32_t number, uint64_t c
     return deep && thread_is_gone(slot) ? PRESENCE_DEAD : PRESENCE_ALIVE;
 }
 
+/* The claim word of who has claimed that slot for its own, to recover it; 0: that one is gone, and
+   no later participant in its slot counts. */
+static uint64_t claim_of_holder(struct view *view, uint64_t claim)
+{
+    struct slot *slot = view_slot(view, claim_by(claim));
+    uint64_t theirs = slot == NULL ? 0 : load_acquire(&slot->claim);
+    return claim_by(theirs) != 0 && claim_turn(theirs) == claim_by_turn(claim) ? theirs : 0;
+}
+
+/*
+ * A slot that is being recovered is held by its recoverer while that one lives. If it is dead and
+ * being recovered in its turn it is held by who does that: what it was doing to this slot stands in
+ * the recoverer's own record, and has to be settled before the slot is anyone's.
+ */
+static presence presence_by_claim(struct view *view, uint32_t number, uint64_t claim, bool deep,
+                                  struct holder *holder)
+{
+    uint32_t holds = number;
+    for (unsigned i = 0; i < 2 && claim_by(claim) != holds && claim_by(claim) != 0; i++) {
+        uint32_t by = claim_by(claim);
+        claim = claim_of_holder(view, claim);
+        holds = by;
+    }
+    return claim_by(claim) == holds ? presence_of_owner(view, holds, claim, deep, holder)
+                                    : PRESENCE_DEAD;
+}
+
 presence presence_of(struct view *view, uint32_t number, bool deep, struct holder *holder)
 {
     struct holder unused;
@@ -122,21 +149,16 @@ presence presence_of(struct view *view, uint32_t number, bool deep, struct holde
     *h = (struct holder){0};
     struct slot *slot = view_slot(view, number);
     uint64_t claim = slot == NULL ? 0 : load_acquire(&slot->claim);
-    uint32_t by = claim_by(claim);
-    if (by == 0) {
-        return PRESENCE_NONE;
-    }
-    if (by == number) {
-        return presence_of_owner(view, number, claim, deep, h);
-    }
-    /* Being recovered. It is held by its recoverer while that one lives: the same participant, not
-       a later one in the same slot. */
-    struct slot *recoverer = view_slot(view, by);
-    uint64_t theirs = recoverer == NULL ? 0 : load_acquire(&recoverer->claim);
-    if (claim_by(theirs) != by || claim_turn(theirs) != claim_by_turn(claim)) {
-        return PRESENCE_DEAD;
-    }
-    return presence_of_owner(view, by, theirs, deep, h);
+    return claim_by(claim) == 0 ? PRESENCE_NONE : presence_by_claim(view, number, claim, deep, h);
+}
+
+bool lives_after_all(struct view *view, uint32_t number)
+{
+    const struct slot *slot = view_slot(view, number);
+    uint64_t kind = load_relaxed(&slot->life_kind);
+    uint32_t life = load_acquire(view_life(view, number)); /* partner: come_alive */
+    bool word_lives = (life & OS_LIFE_ID) != 0 && (life & OS_LIFE_DIED) == 0;
+    return (kind == LIFE_ROBUST || kind == LIFE_ALONE) && word_lives && !thread_is_gone(slot);
 }
 
 presence presence_of_turn(struct view *view, uint32_t number, uint32_t turn, bool deep,
@@ -238,7 +260,13 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen, bool by
     }
     uint64_t mine = claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) |
                     (byte ? 0 : claimant_bits(&p->identity));
-    if (!cas_acquire(&p->slot->claim, &seen, mine)) { /* partner: the release by its last owner */
+    uint64_t expected = seen;
+    bool won = cas_acquire(&p->slot->claim, &expected, mine); /* partner: the release */
+    if (won && claim_by(seen) != 0 && lives_after_all(view, number)) {
+        won = false;
+        (void)cas_release(&p->slot->claim, &mine, seen);
+    }
+    if (!won) {
         os_life_close(&p->life);
         if (byte) {
             (void)os_process_unlock(view->fd, BYTE_SLOT + number);
@@ -270,7 +298,9 @@ static bool claim_one(struct participant *p, bool of_the_dead, bool byteless)
     uint32_t slots = view_slots(p->view);
     for (uint32_t n = 1; n <= slots; n++) {
         uint64_t seen = load_acquire(&view_slot(p->view, n)->claim);
-        bool wanted = of_the_dead ? presence_of(p->view, n, true, NULL) == PRESENCE_DEAD
+        /* Not what a dead recoverer held: its own record may name what lies in that slot. */
+        bool wanted = of_the_dead ? claim_by(seen) == n &&
+                                        presence_of(p->view, n, true, NULL) == PRESENCE_DEAD
                                   : claim_by(seen) == 0;
         if (wanted && claim(p, n, seen, byteless)) {
             return true;

@@ -19,6 +19,7 @@
 #define participant_mine       hf_participant_mine
 #define presence_of            hf_presence_of
 #define presence_of_turn       hf_presence_of_turn
+#define lives_after_all        hf_lives_after_all
 #define sleep_beside           hf_sleep_beside
 
 struct participant {
@@ -132,6 +133,13 @@ struct holder {
  * those whose life words do not tell (some microseconds). `holder` may be NULL.
  */
 presence presence_of(struct view *view, uint32_t number, bool deep, struct holder *holder);
+
+/*
+ * Whoever has just claimed a dead one's slot asks once more. Held up in between, it may have met
+ * the same claim word again after a million participants, and it is a living one's: then it puts it
+ * back.
+ */
+bool lives_after_all(struct view *view, uint32_t number);
 
 /* The same for one participant and no later one in its slot: PRESENCE_NONE once it has left. */
 presence presence_of_turn(struct view *view, uint32_t number, uint32_t turn, bool deep,

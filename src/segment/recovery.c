@@ -23,6 +23,14 @@ static uint32_t owner_of(const struct lock *lock)
     return load_acquire(&lock->word) & LOCK_OWNER;
 }
 
+/* Is that a lock, and no memory that was one and is used for something else? */
+static bool is_lock_at(const struct lock *lock, uint64_t offset)
+{
+    uint32_t kind = load_relaxed(&lock->kind);
+    bool own = offset == offsetof(struct segment_header, pages_lock);
+    return own ? kind == LOCK_INTERNAL : kind == LOCK_FRESH && load_relaxed(&lock->self) == offset;
+}
+
 static void wake_all(struct lock *lock)
 {
     if ((load_relaxed(&lock->word) & LOCK_WAITERS) != 0) {
@@ -36,6 +44,9 @@ static void settle_intent(struct view *view, struct slot *slot, uint32_t number)
     uint64_t intent = load_relaxed(&slot->intent);
     uint64_t offset = intent & INTENT_OFFSET;
     struct lock *lock = view_lock_at(view, offset);
+    if (lock != NULL && !is_lock_at(lock, offset)) {
+        lock = NULL; /* it was one, when the dead waited for it */
+    }
     if (lock != NULL && owner_of(lock) != number) {
         wake_all(lock); /* freed, and perhaps nobody woken; or never had */
     } else if (lock != NULL && (intent & INTENT_FREEING) != 0) {
@@ -124,7 +135,8 @@ static void finish(struct participant *me, uint32_t number)
     HF_LOG_PUBLISH(&slot->claim, claim_word(0, 0, turn, 0)); /* partner: the next claim */
 }
 
-bool recovery_of(struct participant *me, uint32_t number)
+/* Step 1, and all the others; false: it is not dead, or another does. */
+static bool recover_one(struct participant *me, uint32_t number)
 {
     struct view *view = me->view;
     struct slot *slot = view_slot(view, number);
@@ -133,13 +145,39 @@ bool recovery_of(struct participant *me, uint32_t number)
     }
     uint64_t seen = load_acquire(&slot->claim);
     uint64_t mine = claim_word(me->number, me->turn, claim_turn(seen), CLAIM_UNRECOVERED);
-    if (presence_of(view, number, true, NULL) == PRESENCE_DEAD &&
-        cas_acquire(&slot->claim, &seen, mine)) {
-        crash_fence();
-        finish(me, number);
+    uint64_t expected = seen;
+    if (presence_of(view, number, true, NULL) != PRESENCE_DEAD ||
+        !cas_acquire(&slot->claim, &expected, mine)) {
+        return false;
+    }
+    crash_fence();
+    if (lives_after_all(view, number)) {
+        (void)cas_release(&slot->claim, &mine, seen);
+        return false;
+    }
+    finish(me, number);
+    return true;
+}
+
+/* A dead one that was at this slot goes first: its record may name what lies in it. False: it is
+   not settled, for another is at it. */
+static bool settle_holder(struct participant *me, uint32_t number)
+{
+    struct slot *slot = view_slot(me->view, number);
+    uint64_t claim = slot == NULL ? 0 : load_acquire(&slot->claim);
+    uint32_t by = claim_by(claim);
+    if (by == 0 || by == number || by == me->number) {
         return true;
     }
-    return false;
+    (void)recover_one(me, by);
+    struct slot *holder = view_slot(me->view, by);
+    uint64_t theirs = holder == NULL ? 0 : load_acquire(&holder->claim);
+    return claim_by(theirs) == 0 || claim_turn(theirs) != claim_by_turn(claim);
+}
+
+bool recovery_of(struct participant *me, uint32_t number)
+{
+    return settle_holder(me, number) && recover_one(me, number);
 }
 
 void recovery_of_own_slot(struct participant *me)

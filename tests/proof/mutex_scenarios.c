@@ -190,14 +190,13 @@ static outcome judge_middle(struct arena *copy)
 
 /* ---- memory that was a mutex --------------------------------------------------------------- */
 
-/* Data that looks like a lock of the victim's; `unused` says that it is all there. */
+/* Data that looks like a lock of the victim's: like the one that was here. */
 static void use_as_data(struct arena *arena, struct lock *lock)
 {
     hf_participant self;
     require(hf_participant_self(arena->segment, &self) == 0, "self");
-    store_relaxed(&lock->kind, LOCK_DESTROYED);
-    store_relaxed(&lock->word, (uint32_t)(self.value & SLOT_NUMBER_MAX));
-    store_release(&lock->unused, self.value & SLOT_NUMBER_MAX);
+    uint32_t number = (uint32_t)(self.value & SLOT_NUMBER_MAX);
+    store_release(&lock->word, number | LOCK_GIVEN_UP);
 }
 
 static struct lock *middle_of(struct board *board)
@@ -232,11 +231,12 @@ static outcome judge_used_again(struct arena *copy)
     struct board *board = board_of(copy);
     struct lock *lock = middle_of(board);
     require(hf_segment_recover(copy->segment, NULL) == 0, "recover");
-    bool written = load_acquire(&lock->unused) != 0;
-    if (written && load_relaxed(&lock->word) != load_relaxed(&lock->unused)) {
+    uint32_t word = load_acquire(&lock->word);
+    bool written = (word & LOCK_GIVEN_UP) != 0;
+    if (written && (word & LOCK_OWNER) == 0) {
         return bad("recovery has freed what is no lock any more");
     }
-    if (load_relaxed(&lock->kind) == LOCK_DESTROYED) {
+    if (written) {
         require(hf_mutex_init(&board->mutex[1]) == 0, "init");
     } else {
         (void)have(board, 1);
