@@ -154,7 +154,7 @@ bool os_is_shared(const void *address)
     char *page = (char *)((uintptr_t)address & ~((uintptr_t)page_size - 1));
     void *again = mremap(page, 0, page_size, MREMAP_MAYMOVE); /* private pages are not had twice */
     if (again == MAP_FAILED) {
-        return false;
+        return errno != EINVAL; /* not to be had for another reason: who knows; then it is */
     }
     (void)munmap(again, page_size);
     return true;
@@ -212,13 +212,14 @@ void os_life_unlink(os_life *life)
     }
     loose *node = life->node;
     loose *previous = node_before(head, node);
-    if (previous != NULL) {
-        loose *next = untagged(node[0]);
-        bool next_is_head = next == (loose *)&head->first;
-        *previous = node[0];
-        if (flavour.previous != 0 && (!next_is_head || flavour.head_has_previous)) {
-            next[-flavour.previous] = previous;
-        }
+    if (previous == NULL) {
+        return; /* farther down than one looks: it stays on the list, and its page mapped */
+    }
+    loose *next = untagged(node[0]);
+    bool next_is_head = next == (loose *)&head->first;
+    *previous = node[0];
+    if (flavour.previous != 0 && (!next_is_head || flavour.head_has_previous)) {
+        next[-flavour.previous] = previous;
     }
     crash_fence();
     life->linked = false;
@@ -321,9 +322,9 @@ bool os_thread_is_gone(const os_identity *identity)
     if (error == 0 || error == -ESRCH) {
         return error != 0 || start != identity->start;
     }
-    /* /proc may hide other users' processes: the kernel itself must not know it either. */
-    return error == -ENOENT && syscall(SYS_tgkill, identity->process, identity->thread, 0) != 0 &&
-           errno == ESRCH;
+    /* /proc may hide other users' processes, or there is no descriptor to read it by: the kernel
+       itself must not know it either. */
+    return syscall(SYS_tgkill, identity->process, identity->thread, 0) != 0 && errno == ESRCH;
 }
 
 /* ---- thread exit ------------------------------------------------------------------------- */
@@ -357,18 +358,19 @@ void os_quiet_begin(os_quiet *quiet)
 {
     sigset_t all;
     sigset_t before;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &quiet->cancel);
+    /* Signals first, and last: a handler that jumps out must find cancellation as it was. */
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     memcpy(quiet->signals, &before, sizeof before);
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &quiet->cancel);
 }
 
 void os_quiet_end(const os_quiet *quiet)
 {
     sigset_t before;
     memcpy(&before, quiet->signals, sizeof before);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     (void)pthread_setcancelstate(quiet->cancel, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* ---- fork -------------------------------------------------------------------------------- */

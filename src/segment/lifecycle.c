@@ -72,11 +72,13 @@ static int take_share(int fd, uint64_t mine, uint64_t excluded)
     return 0;
 }
 
+/* Where one of the two is not known, nothing is said. */
 static bool of_this_boot(const struct segment_header *header)
 {
     uint64_t boot[2];
-    return !os_boot_id(boot) ||
-           (load_relaxed(&header->boot[0]) == boot[0] && load_relaxed(&header->boot[1]) == boot[1]);
+    uint64_t theirs[2] = {load_relaxed(&header->boot[0]), load_relaxed(&header->boot[1])};
+    return !os_boot_id(boot) || (theirs[0] | theirs[1]) == 0 ||
+           (theirs[0] == boot[0] && theirs[1] == boot[1]);
 }
 
 /* The machine was restarted since: all who were there are dead, unless another machine is at it. */
@@ -99,9 +101,10 @@ static int settle_reboot(struct view *view)
             error = -EREMOTE;
         } else {
             declare_all_dead(view);
+            /* From here on others wait for BYTE_REBOOT; then they may write, too. */
+            (void)os_byte_lock_shared(view->fd, BYTE_WRITERS);
             HF_LOG_STORE(&header->boot[1], boot[1]);
             HF_LOG_STORE(&header->boot[0], boot[0]);
-            (void)os_byte_lock_shared(view->fd, BYTE_WRITERS); /* before the next one looks */
         }
     }
     (void)os_byte_unlock(view->fd, BYTE_REBOOT);
@@ -468,6 +471,9 @@ static int create_place(const struct place *place, uint64_t size, const hf_segme
     return error != 0 ? error : create_in(memory, place, size, maximum, segment);
 }
 
+/* So many are not lost to others. */
+#define TURNS_MAX 1000u
+
 static int open_or_create(const struct place *place, uint64_t size,
                           const hf_segment_options *options, bool *created, hf_segment **segment)
 {
@@ -475,8 +481,9 @@ static int open_or_create(const struct place *place, uint64_t size,
     uint64_t unused = size;
     int error = check_sizes(&unused, options, &maximum);
     bool made = false;
-    /* Each turn lost means that another process created or removed the name in between. */
-    while (error == 0) {
+    /* Each turn lost means that another process created or removed the name in between; or it is a
+       link that leads nowhere. */
+    for (unsigned turns = 0; error == 0; turns++) {
         error = open_place(place, HF_READ_WRITE, segment);
         if (error != -ENOENT) {
             break;
@@ -486,7 +493,7 @@ static int open_or_create(const struct place *place, uint64_t size,
             made = error == 0;
             break;
         }
-        error = 0;
+        error = turns < TURNS_MAX ? 0 : -EBADMSG;
     }
     if (error == 0 && created != NULL) {
         *created = made;

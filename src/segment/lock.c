@@ -165,13 +165,15 @@ static bool spin(struct participant *p, struct lock *lock)
 }
 
 /* Is it time to ask the system after owners? Who only ever tries must hear of a death, too. */
-static bool time_to_ask(struct participant *p)
+static bool time_to_ask(struct participant *p, uint32_t owner)
 {
     uint64_t now = os_now_ns();
-    if (now - p->asked_ns < ASK_NS) {
+    uint32_t place = owner % ASKED;
+    if (p->asked[place].owner == owner && now - p->asked[place].ns < ASK_NS) {
         return false;
     }
-    p->asked_ns = now;
+    p->asked[place].owner = owner;
+    p->asked[place].ns = now;
     return true;
 }
 
@@ -204,7 +206,7 @@ static bool wait_for_owner(struct participant *p, struct lock *lock, uint32_t wo
         }
         (void)sleep_beside(&lock->word, word, &holder, ns < slice ? ns : slice);
     }
-    if (there == PRESENCE_ALIVE && time_to_ask(p)) {
+    if (there == PRESENCE_ALIVE && time_to_ask(p, owner)) {
         there = presence_of(p->view, owner, true, &holder);
     }
     if (there == PRESENCE_DEAD) {

@@ -138,6 +138,19 @@ uint64_t pages_count(struct view *view)
 
 /* ---- memory behind pages ----------------------------------------------------------------- */
 
+/* Gives back the memory behind those of the pages that are not known to have any: what a failed or
+   interrupted reservation has left there. */
+static int unback(struct view *view, uint64_t first, uint64_t end)
+{
+    int error = 0;
+    while (error == 0 && (first = next_page(view->backed_map, first, end, false)) < end) {
+        uint64_t after = next_page(view->backed_map, first, end, true);
+        error = os_punch(view->fd, first * SEGMENT_PAGE, (after - first) * SEGMENT_PAGE);
+        first = after;
+    }
+    return error;
+}
+
 /* Backs the run with memory. -ENOSPC. */
 static int back(struct view *view, uint64_t first, uint64_t count)
 {
@@ -148,6 +161,7 @@ static int back(struct view *view, uint64_t first, uint64_t count)
     if (view->kind == VIEW_OBJECT) {
         int error = os_reserve(view->fd, first * SEGMENT_PAGE, count * SEGMENT_PAGE);
         if (error != 0) {
+            (void)unback(view, first, first + count);
             return error;
         }
     }
@@ -254,6 +268,23 @@ static int grow_for(struct view *view, uint64_t count)
     return error == 0 || generous == needed ? error : grow_locked(view, needed);
 }
 
+/* A run of free pages: they are unbacked first. How many were backed. */
+static uint64_t unback_run(struct view *view, uint64_t first, uint64_t end, int *error)
+{
+    uint64_t backed = 0;
+    for (uint64_t page = first; (page = next_page(view->backed_map, page, end, true)) < end;) {
+        uint64_t after = next_page(view->backed_map, page, end, false);
+        backed += after - page;
+        page = after;
+    }
+    clear_bits(view->backed_map, first, end - first);
+    crash_fence();
+    *error = unback(view, first, end);
+    return backed;
+}
+
+/* All that is free; and, of those who died growing the segment, what they reserved behind its end.
+ */
 int pages_trim(struct participant *p, uint64_t *bytes)
 {
     struct view *view = p->view;
@@ -264,17 +295,14 @@ int pages_trim(struct participant *p, uint64_t *bytes)
     }
     uint64_t end = page_end(view);
     uint64_t first = view->first_page;
-    while (error == 0 && view->kind == VIEW_OBJECT &&
-           (first = next_page(view->used_map, first, end, false)) < end) {
+    bool object = view->kind == VIEW_OBJECT;
+    while (error == 0 && object && (first = next_page(view->used_map, first, end, false)) < end) {
         uint64_t after = next_page(view->used_map, first, end, true);
-        while (error == 0 && (first = next_page(view->backed_map, first, after, true)) < after) {
-            uint64_t hole = next_page(view->backed_map, first, after, false);
-            clear_bits(view->backed_map, first, hole - first);
-            crash_fence();
-            error = os_punch(view->fd, first * SEGMENT_PAGE, (hole - first) * SEGMENT_PAGE);
-            *bytes += (hole - first) * SEGMENT_PAGE;
-            first = hole;
-        }
+        *bytes += unback_run(view, first, after, &error) * SEGMENT_PAGE;
+        first = after;
+    }
+    if (error == 0 && object && end * SEGMENT_PAGE < view->maximum) {
+        error = os_punch(view->fd, end * SEGMENT_PAGE, view->maximum - end * SEGMENT_PAGE);
     }
     free_lock(p);
     return error;

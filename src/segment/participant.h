@@ -22,6 +22,8 @@
 #define lives_after_all        hf_lives_after_all
 #define sleep_beside           hf_sleep_beside
 
+#define ASKED 8u
+
 struct participant {
     struct slot *slot;
     uint64_t lock_limit; /* the last offset at which there can be a lock */
@@ -32,7 +34,11 @@ struct participant {
     bool busy;
     unsigned tx_depth;
     unsigned spin_limit; /* adapts */
-    uint64_t asked_ns;   /* when the system was asked after an owner */
+    /* When the system was asked after an owner, and after which: the last of each place. */
+    struct {
+        uint64_t ns;
+        uint32_t owner;
+    } asked[ASKED];
     os_identity identity;
     os_life life;
     struct participant *next; /* of this thread, in another segment */

@@ -128,7 +128,7 @@ bool view_owns(const hf_memory *memory)
 {
     for (struct view *v = views; v != NULL; v = v->next) {
         bool owns = v->memory == memory;
-        for (unsigned i = 0; i < sizeof v->spare / sizeof v->spare[0]; i++) {
+        for (unsigned i = 0; i < v->spares; i++) {
             owns = owns || v->spare[i] == memory;
         }
         if (owns) {
@@ -194,14 +194,12 @@ int view_make(char *base, uint64_t maximum, view_kind kind, hf_access access, hf
 
 void view_keep(struct view *view, hf_memory *memory)
 {
-    for (unsigned i = 0; i < sizeof view->spare / sizeof view->spare[0]; i++) {
-        if (view->spare[i] == NULL) {
-            view->spare[i] = memory;
-            return;
-        }
+    hf_memory **more = realloc(view->spare, (view->spares + 1) * sizeof *more);
+    if (more == NULL) {
+        return; /* it stays open for good: closing it would drop our byte locks */
     }
-    hf_memory_close(
-        memory); /* what then is lost are byte locks: the backstop's, not the first word */
+    more[view->spares++] = memory;
+    view->spare = more;
 }
 
 void view_retire(hf_memory *memory)
@@ -234,9 +232,10 @@ void view_drop(struct view *view)
     if (view->owns_mapping) {
         (void)os_unmap(view->base, (size_t)view->maximum);
     }
-    for (unsigned i = 0; i < sizeof view->spare / sizeof view->spare[0]; i++) {
+    for (unsigned i = 0; i < view->spares; i++) {
         view_retire(view->spare[i]);
     }
+    free(view->spare);
     view_retire(view->memory);
     free(view);
 }

@@ -57,7 +57,8 @@ struct view {
     unsigned handles;
     unsigned participants;
     char *_Atomic slot_runs[SLOT_RUNS]; /* addresses, once checked */
-    hf_memory *spare[8]; /* descriptors of the same object: closing one drops our byte locks */
+    hf_memory **spare; /* descriptors of the same object: closing one drops our byte locks */
+    unsigned spares;
     struct view *next;
 };
 
