@@ -472,7 +472,7 @@ static int create_place(const struct place *place, uint64_t size, const hf_segme
 }
 
 /* So many are not lost to others. */
-#define TURNS_MAX 1000u
+#define TURNS_MAX 100u
 
 static int open_or_create(const struct place *place, uint64_t size,
                           const hf_segment_options *options, bool *created, hf_segment **segment)

@@ -150,26 +150,34 @@ static pid_t start_judge(void)
     return pid;
 }
 
-outcome judge_copy(outcome (*judge)(struct arena *copy), bool segment,
-                   const struct snapshot *snapshot)
+/* In the judge's process: never comes back. */
+_Noreturn static void judge(const struct judging *judging, struct arena *arena)
+{
+    if (judging->early != NULL) {
+        judging->early(arena);
+    }
+    _exit((int)judging->judge(arena));
+}
+
+outcome judge_copy(const struct judging *judging, const struct snapshot *snapshot)
 {
     pid_t pid = start_judge();
     if (pid == 0) {
         struct arena copy;
-        int error = copy_arena(&copy, segment, snapshot);
+        int error = copy_arena(&copy, judging->segment, snapshot);
         if (error != 0) {
             _exit((int)bad("the segment cannot be opened: %s", hf_strerror(error)));
         }
-        _exit((int)judge(&copy));
+        judge(judging, &copy);
     }
     return verdict_of(pid);
 }
 
-outcome judge_in_place(outcome (*judge)(struct arena *copy), struct arena *arena)
+outcome judge_in_place(const struct judging *judging, struct arena *arena)
 {
     pid_t pid = start_judge();
     if (pid == 0) {
-        _exit((int)judge(arena));
+        judge(judging, arena);
     }
     return verdict_of(pid);
 }

@@ -136,10 +136,41 @@ static bool works(struct arena *copy)
     return good || bad("the segment does not work any more") != OUTCOME_BAD;
 }
 
+#define EARLY 0xe5
+
+void take_a_page(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    if (hf_pages_alloc(copy->segment, 1, &board->early_link) == 0) {
+        memset(hf_segment_at(copy->segment, board->early_link), EARLY, HF_SEGMENT_PAGE);
+    }
+}
+
+/* Is the page as we have left it, though another is taken now? */
+static bool early_page_is_ours(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    hf_off had = board->link;
+    board->link.value = 0;
+    if (hf_pages_alloc(copy->segment, 1, &board->link) == 0) {
+        memset(hf_segment_at(copy->segment, board->link), 0, HF_SEGMENT_PAGE);
+        require(hf_pages_free(copy->segment, 1, &board->link) == 0, "free");
+    }
+    board->link = had;
+    const uint8_t *bytes = hf_segment_at(copy->segment, board->early_link);
+    bool ours = bytes != NULL && bytes[0] == EARLY && bytes[HF_SEGMENT_PAGE - 1] == EARLY &&
+                hf_pages_free(copy->segment, 1, &board->early_link) == 0;
+    return ours || bad("a page that was taken before recovery is another's") != OUTCOME_BAD;
+}
+
 bool is_whole(struct arena *copy)
 {
     struct board *board = board_of(copy);
     uint64_t linked = board->link.value != 0 ? board->pages_linked : 0;
+    if (hf_segment_recover(copy->segment, NULL) == 0 && board->early_link.value != 0 &&
+        !early_page_is_ours(copy)) {
+        return false;
+    }
     int error = hf_segment_recover(copy->segment, NULL);
     if (error != 0) {
         (void)bad("recovery gives %s", hf_strerror(error));

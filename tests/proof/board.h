@@ -22,6 +22,7 @@ struct board {
     int32_t told[3];
     uint32_t was_told[3];
     hf_off contender_link[CONTENDERS];
+    hf_off early_link;
     hf_off pair_link[2];
     uint8_t odd[16];
     uint8_t big[BIG]; /* more than a slot's log holds */
@@ -48,6 +49,10 @@ int have(struct board *board, unsigned mutex);
 /* Contenders: for the first mutex, and for pages. */
 void contend_for_mutex(struct arena *arena, contender who);
 void contend_for_pages(struct arena *arena, contender who);
+
+/* Takes a page before the dead are recovered; is_whole sees that it is nobody else's, and gives it
+   back. */
+void take_a_page(struct arena *copy);
 
 /*
  * Is everything whole, once recovered? Nobody but us and the living is there, every slot is idle,

@@ -61,7 +61,8 @@ static void look(struct recovery *r, struct victim *recoverer, const struct snap
         now.dead[now.dead_count++] = dead->dead[i];
     }
     r->findings->double_faults++;
-    if (judge_copy(r->scenario->judge, true, &now) == OUTCOME_BAD) {
+    struct judging judging = judging_of(r->scenario);
+    if (judge_copy(&judging, &now) == OUTCOME_BAD) {
         tell(r, recoverer);
         return;
     }

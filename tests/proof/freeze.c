@@ -58,7 +58,8 @@ static bool look(struct walk *walk)
         return true;
     }
     struct snapshot snapshot = victim_snapshot(&walk->victim);
-    outcome now = judge_copy(scenario->judge, scenario->maximum != 0, &snapshot);
+    struct judging judging = judging_of(scenario);
+    outcome now = judge_copy(&judging, &snapshot);
     if (now == OUTCOME_BAD) {
         tell(walk, "a death here leaves neither the state before nor the one after");
         return false;

@@ -70,13 +70,24 @@ uint64_t arena_size(const struct arena *arena);
    nobody holds its byte locks. 0, or opening's error. */
 int copy_arena(struct arena *copy, bool segment, const struct snapshot *snapshot);
 
+/* How a judge goes about it. */
+struct judging {
+    void (*early)(struct arena *copy); /* may be NULL */
+    outcome (*judge)(struct arena *copy);
+    bool segment;
+};
+
+static inline struct judging judging_of(const struct scenario *scenario)
+{
+    return (struct judging){scenario->early, scenario->judge, scenario->maximum != 0};
+}
+
 /* Has the snapshot judged, in a copy and by a process of its own: a crash or a hang in it is a
    finding and not the end. */
-outcome judge_copy(outcome (*judge)(struct arena *copy), bool segment,
-                   const struct snapshot *snapshot);
+outcome judge_copy(const struct judging *judging, const struct snapshot *snapshot);
 
 /* Has the memory itself judged, likewise. */
-outcome judge_in_place(outcome (*judge)(struct arena *copy), struct arena *arena);
+outcome judge_in_place(const struct judging *judging, struct arena *arena);
 
 extern const char *const outcome_words[];
 

@@ -249,7 +249,8 @@ static int play(const struct scenario *scenario, unsigned long state, struct con
         code = code != 0 ? code : dismiss(control);
     }
     (void)waitpid(victim.pid, NULL, 0);
-    return code != 0 ? code : (int)judge_in_place(scenario->judge, &arena);
+    struct judging judging = judging_of(scenario);
+    return code != 0 ? code : (int)judge_in_place(&judging, &arena);
 }
 
 static int run_stage(const struct scenario *scenario, unsigned long state, struct control *control,

@@ -312,7 +312,8 @@ static outcome judge_fini(struct arena *copy)
 }
 
 #define ON_A_BOARD                                                                                 \
-    .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board, .contend = contend_for_mutex
+    .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board, .contend = contend_for_mutex, \
+    .early = take_a_page
 
 static const struct scenario scenarios[] = {
     {.name = "mutex.lock.free",
@@ -337,6 +338,7 @@ static const struct scenario scenarios[] = {
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
      .contend = contend_for_mutex,
+     .early = take_a_page,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_other_mutex,
      .act = act_lock_after_death,
@@ -422,6 +424,7 @@ static const struct scenario scenarios[] = {
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
      .contend = contend_for_mutex,
+     .early = take_a_page,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_held_after_death,
      .act = act_unlock,
@@ -431,6 +434,7 @@ static const struct scenario scenarios[] = {
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
      .contend = contend_for_mutex,
+     .early = take_a_page,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_held_after_death,
      .act = act_consistent,
@@ -440,6 +444,7 @@ static const struct scenario scenarios[] = {
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
      .contend = contend_for_mutex,
+     .early = take_a_page,
      .set_up = make_rubbish,
      .prepare = prepare_other_mutex,
      .act = act_init,

@@ -110,7 +110,8 @@ static void look(struct play *play)
     snapshot.dead[snapshot.dead_count++] = play->walkers[1].victim.pid;
     play->findings->states++;
     play->findings->double_faults++;
-    if (judge_copy(play->pair->judge, true, &snapshot) == OUTCOME_BAD) {
+    struct judging judging = {play->pair->early, play->pair->judge, true};
+    if (judge_copy(&judging, &snapshot) == OUTCOME_BAD) {
         tell(play, "both die here, and what they leave is not whole");
     }
 }

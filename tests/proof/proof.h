@@ -60,6 +60,9 @@ struct scenario {
     void (*contend)(struct arena *arena, contender who);
     /* The segment has no room for another participant: who comes takes a dead one's slot. */
     bool no_room;
+    /* In the judge, before all else: work beside the dead, before anybody has recovered them. What
+       it takes must still be there in the end. May be NULL. */
+    void (*early)(struct arena *copy);
     /* In the judge; the victim is dead. A failure is told by bad(), which returns OUTCOME_BAD. */
     outcome (*judge)(struct arena *copy);
 };
@@ -81,6 +84,7 @@ struct pair {
     void (*set_up)(struct arena *arena);
     void (*prepare[2])(struct arena *arena); /* may be NULL; the first one's comes first */
     int (*act[2])(struct arena *arena);
+    void (*early)(struct arena *copy); /* as a scenario's */
     /* With both dead: OUTCOME_BEFORE if all is whole. */
     outcome (*judge)(struct arena *copy);
 };

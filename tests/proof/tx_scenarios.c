@@ -314,6 +314,24 @@ static int act_mend_and_abort(struct arena *arena)
     return error != 0 ? error : hf_tx_abort(arena->segment);
 }
 
+/* What mended the data is undone: it is to be mended once more. */
+static int act_mend_abort_and_mend(struct arena *arena)
+{
+    struct board *board = board_of(arena);
+    int error = hf_mutex_consistent(&board->mutex[0]);
+    error = error != 0 ? error : hf_tx_abort(arena->segment);
+    error = error != 0 ? error : hf_mutex_consistent(&board->mutex[0]);
+    return error != 0 ? error : hf_mutex_unlock(&board->mutex[0]);
+}
+
+static outcome judge_mended_again(struct arena *copy)
+{
+    int error = have(board_of(copy), 0);
+    return error == 0             ? if_whole(copy, OUTCOME_AFTER)
+           : error == -EOWNERDEAD ? if_whole(copy, OUTCOME_BEFORE)
+                                  : bad("the mutex gives %d", error);
+}
+
 /* The data is good exactly if the transaction that mended it is there. */
 static outcome judge_mending(struct arena *copy)
 {
@@ -370,7 +388,8 @@ static outcome judge_taken_again(struct arena *copy)
 }
 
 #define ON_A_BOARD                                                                                 \
-    .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board, .contend = contend_for_mutex
+    .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board, .contend = contend_for_mutex, \
+    .early = take_a_page
 
 static const struct scenario scenarios[] = {
     {.name = "tx.begin",
@@ -456,6 +475,7 @@ static const struct scenario scenarios[] = {
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
      .contend = contend_for_mutex,
+     .early = take_a_page,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_mending,
      .act = act_mend,
@@ -465,6 +485,7 @@ static const struct scenario scenarios[] = {
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
      .contend = contend_for_mutex,
+     .early = take_a_page,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_mending,
      .act = act_mend_and_keep,
@@ -474,11 +495,22 @@ static const struct scenario scenarios[] = {
      .size = BOARD_SIZE,
      .maximum = BOARD_SIZE,
      .contend = contend_for_mutex,
+     .early = take_a_page,
      .set_up = leave_a_dead_owner,
      .prepare = prepare_mending,
      .act = act_mend_and_abort,
      .no_effect = true,
      .judge = judge_mending},
+    {.name = "tx.abort.of_mending_that_is_done_again",
+     .call = "hf_mutex_consistent",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
+     .early = take_a_page,
+     .set_up = leave_a_dead_owner,
+     .prepare = prepare_mending,
+     .act = act_mend_abort_and_mend,
+     .judge = judge_mended_again},
     {.name = "tx.abort",
      .call = "hf_tx_abort",
      ON_A_BOARD,
