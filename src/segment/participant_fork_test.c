@@ -548,6 +548,28 @@ TEST(in_a_childs_copy_of_private_memory_the_parents_threads_are_dead)
     hf_segment_close(scene.segment);
 }
 
+/* ---- a buffer ---------------------------------------------------------------------------- */
+
+static int find_it_taken(void *context)
+{
+    struct scene *scene = context;
+    assert_error(hf_mutex_trylock(&scene->root->mutex), -EBUSY);
+    assert_error(hf_mutex_timedlock(&scene->root->mutex, MILLISECONDS(300)), -ETIMEDOUT);
+    assert_error(hf_mutex_trylock(&scene->root->mutex), -EBUSY);
+    return 0;
+}
+
+/* The system does not say whether it is. */
+TEST(in_a_shared_buffer_a_parent_lives_whatever_the_system_refuses)
+{
+    refuse_syscall(SYS_mremap, EPERM);
+    struct scene scene = new_scene_in(BACKING_BUFFER);
+    assert_ok(hf_mutex_lock(&scene.root->mutex));
+    assert_int_equal(run_child(find_it_taken, &scene), 0);
+    assert_ok(hf_mutex_unlock(&scene.root->mutex));
+    close_scene(&scene);
+}
+
 /* ---- exec --------------------------------------------------------------------------------- */
 
 _Noreturn static void become_another_program(void)

@@ -514,6 +514,56 @@ TEST(who_jumps_out_of_a_call_gets_edeadlk_until_it_recovers)
     close_scene(&scene);
 }
 
+int __real_hf_os_process_lock(int fd, uint64_t offset);
+int __wrap_hf_os_process_lock(int fd, uint64_t offset);
+
+/* Then attaching is interrupted, as soon as signals are let in again. */
+static bool interrupts_attaching;
+
+int __wrap_hf_os_process_lock(int fd, uint64_t offset)
+{
+    if (interrupts_attaching) {
+        interrupts_attaching = false;
+        may_jump = 1;
+        assert_int_equal(pthread_kill(pthread_self(), SIGUSR1), 0);
+    }
+    return __real_hf_os_process_lock(fd, offset);
+}
+
+static void *jump_out_of_attaching(void *context)
+{
+    struct scene *scene = context;
+    int cancelled = -1;
+    hf_participant me;
+    handle(SIGUSR1, jump_out);
+    if (sigsetjmp(out, 1) == 0) {
+        interrupts_attaching = true;
+        (void)hf_participant_self(scene->segment, &me);
+        fail_msg("the call came back");
+    }
+    assert_int_equal(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled), 0);
+    assert_int_equal(cancelled, PTHREAD_CANCEL_ENABLE);
+    assert_ok(hf_thread_recover(scene->segment));
+    expect_free(&scene->root->mutex);
+    return NULL;
+}
+
+static int run_thread_that_jumps(void *context)
+{
+    pthread_t thread;
+    start_thread(&thread, jump_out_of_attaching, context);
+    join_thread(thread);
+    return 0;
+}
+
+TEST(who_jumps_out_as_a_calls_signals_are_let_in_can_be_cancelled_as_before)
+{
+    struct scene scene = new_scene();
+    assert_int_equal(run_child(run_thread_that_jumps, &scene), 0);
+    expect_participants(&scene, 0, 0);
+    close_scene(&scene);
+}
+
 TEST(recovering_a_thread_that_is_in_no_call_changes_nothing)
 {
     struct scene scene = new_scene();
@@ -891,6 +941,49 @@ TEST(a_thread_that_ends_with_robust_mutexes_and_ours_leaves_both)
     for (size_t i = 0; i < SCENES; i++) {
         close_scene(&scenes[i]);
     }
+}
+
+#define MANY 3000
+
+static void *leave_with_many_robust_mutexes(void *context)
+{
+    static pthread_mutex_t many[MANY];
+    struct scene *scene = context;
+    pthread_mutexattr_t attributes;
+    assert_int_equal(pthread_mutexattr_init(&attributes), 0);
+    assert_int_equal(pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST), 0);
+    assert_ok(hf_mutex_lock(&scene->root->mutex));
+    for (size_t i = 0; i < MANY; i++) {
+        assert_int_equal(pthread_mutex_init(&many[i], &attributes), 0);
+        assert_int_equal(pthread_mutex_lock(&many[i]), 0);
+    }
+    assert_ok(hf_mutex_unlock(&scene->root->mutex));
+    assert_ok(hf_thread_leave(scene->segment));
+    for (size_t i = 0; i < MANY; i++) {
+        assert_int_equal(pthread_mutex_unlock(&many[i]), 0);
+    }
+    assert_ok(hf_mutex_lock(&scene->root->mutex)); /* once more */
+    assert_ok(hf_mutex_unlock(&scene->root->mutex));
+    return NULL;
+}
+
+static int run_thread_with_many(void *context)
+{
+    pthread_t thread;
+    start_thread(&thread, leave_with_many_robust_mutexes, context);
+    join_thread(thread);
+    return 0;
+}
+
+TEST(a_thread_with_thousands_of_robust_mutexes_can_leave)
+{
+    if (UNDER_TSAN) {
+        SKIP("the sanitizer counts how many mutexes a thread has");
+    }
+    struct scene scene = new_scene();
+    assert_int_equal(run_child(run_thread_with_many, &scene), 0);
+    expect_lock(&scene.root->mutex, 0);
+    close_scene(&scene);
 }
 
 /* ---- slots -------------------------------------------------------------------------------- */

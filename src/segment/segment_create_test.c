@@ -461,6 +461,29 @@ TEST(who_is_killed_before_it_publishes_leaves_nothing)
     assert_int_equal(free_shm(), 1 * MIB);
 }
 
+/* ---- links that lead nowhere ------------------------------------------------------------- */
+
+static int open_or_create_at(void *path)
+{
+    hf_segment *segment;
+    return -hf_segment_open_or_create_file(path, SIZE, NULL, NULL, &segment);
+}
+
+TEST(a_link_that_leads_nowhere_is_ebadmsg_at_once)
+{
+    char path[256];
+    const char *directory = temporary_directory();
+    (void)snprintf(path, sizeof path, "%s/link", directory);
+    assert_int_equal(symlink("nowhere", path), 0);
+    pid_t child = start_child(open_or_create_at, path);
+    int ended = wait_child_for(child, 10000);
+    if (ended == CHILD_RUNS) {
+        (void)kill_and_reap(child);
+    }
+    assert_int_equal(ended, EBADMSG);
+    assert_int_equal(count_entries(directory, ""), 1); /* the link, and nothing beside it */
+}
+
 /* ---- races and deaths -------------------------------------------------------------------- */
 
 #define ROUNDS 300

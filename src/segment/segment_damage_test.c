@@ -408,6 +408,27 @@ TEST(a_file_in_use_on_another_machine_is_eremote)
     hf_segment_close(segment);
 }
 
+/* Its creator could not tell which start of the machine it was. */
+TEST(a_file_in_use_that_was_made_where_the_start_is_unknown_is_open_to_others)
+{
+    static const uint64_t unknown[2] = {0, 0};
+    struct user *user = shared_bytes(sizeof *user);
+    hf_segment *segment = NULL;
+    user->path = make_file();
+    pid_t child = start_child(stay_attached, user);
+    await_flag(&user->there);
+    poke(user->path, HEADER(boot), unknown, sizeof unknown);
+    assert_ok(hf_segment_open_file(user->path, HF_READ_ONLY, &segment));
+    hf_segment_close(segment);
+    assert_ok(hf_segment_open_file(user->path, HF_READ_WRITE, &segment));
+    assert_int_equal(value_of(segment), 6);
+    assert_int_equal(info_of(segment).participants, 2);
+    store_release(&user->go, 1);
+    assert_int_equal(wait_child(child), 0);
+    assert_int_equal(value_of(segment), 7);
+    hf_segment_close(segment);
+}
+
 static int open_after_restart(void *context)
 {
     struct user *user = context;

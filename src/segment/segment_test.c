@@ -588,6 +588,112 @@ TEST(a_run_that_is_half_there_takes_only_what_is_missing)
     hf_segment_close(segment);
 }
 
+/* ---- memory that nobody holds ------------------------------------------------------------ */
+
+int __real_hf_os_reserve(int fd, uint64_t offset, uint64_t length);
+int __wrap_hf_os_reserve(int fd, uint64_t offset, uint64_t length);
+
+/* How many more pieces of memory this process reserves before it is killed; 0: any number. */
+static unsigned reserves_left;
+
+int __wrap_hf_os_reserve(int fd, uint64_t offset, uint64_t length)
+{
+    int error = __real_hf_os_reserve(fd, offset, length);
+    if (reserves_left > 0 && --reserves_left == 0) {
+        (void)raise(SIGKILL);
+    }
+    return error;
+}
+
+#define ROOM (48 * MIB)
+#define MUCH (40 * MIB)
+
+/* A small /dev/shm, and in it a segment of that many bytes, trimmed, that may grow beyond. */
+static hf_segment *trimmed_segment(uint64_t size)
+{
+    hf_segment *segment;
+    hf_segment_options options = {.maximum = 64 * MIB};
+    private_shm(ROOM);
+    assert_ok(hf_segment_create("segment", SIZE, &options, &segment));
+    (void)root_of(segment);
+    if (size > SIZE) {
+        assert_ok(hf_segment_grow(segment, size));
+    }
+    assert_ok(hf_segment_trim(segment, NULL));
+    return segment;
+}
+
+/* Once more after the dead have been recovered: no page is held that is not in use. */
+static void expect_all_given_back(hf_segment *segment)
+{
+    assert_ok(hf_segment_recover(segment, NULL));
+    assert_ok(hf_segment_trim(segment, NULL));
+    assert_true(backing_of(segment) <= used_of(segment));
+    assert_true(free_shm() >= ROOM - 1 * MIB);
+    expect_working(segment);
+}
+
+TEST(trimming_gives_back_what_a_call_reserved_that_failed_for_want_of_memory)
+{
+    hf_memory *others;
+    hf_segment *segment = trimmed_segment(MUCH);
+    struct data *data = root_of(segment);
+    /* Memory comes in steps of 16 MiB: the first succeeds. */
+    assert_ok(hf_shm_create("others", 20 * MIB, NULL, &others));
+    expect_no_pages(segment, MUCH - 1 * MIB, &data->link, -ENOSPC);
+    assert_ok(hf_shm_remove("others"));
+    hf_memory_close(others);
+    expect_all_given_back(segment);
+    hf_segment_close(segment);
+}
+
+static hf_segment *victims_segment;
+
+static int grow_much(void *reserves)
+{
+    reserves_left = *(unsigned *)reserves;
+    assert_ok(hf_segment_grow(victims_segment, MUCH));
+    return 0;
+}
+
+static int take_much(void *reserves)
+{
+    reserves_left = *(unsigned *)reserves;
+    assert_ok(hf_pages_alloc(victims_segment, MUCH - 1 * MIB, &root_of(victims_segment)->link));
+    return 0;
+}
+
+static void expect_given_back_after_kills(int (*run)(void *), uint64_t size)
+{
+    victims_segment = trimmed_segment(size);
+    for (unsigned reserves = 1; reserves <= 3; reserves++) {
+        int ended = run_child(run, &reserves);
+        assert_true(ended == -SIGKILL || (ended == 0 && reserves > 1)); /* it may need fewer */
+        struct data *data = root_of(victims_segment);
+        assert_ok(hf_segment_recover(victims_segment, NULL));
+        if (data->link.value != 0) {
+            assert_ok(hf_pages_free(victims_segment, MUCH - 1 * MIB, &data->link));
+        }
+        expect_all_given_back(victims_segment);
+    }
+    hf_segment_close(victims_segment);
+}
+
+TEST(trimming_gives_back_what_one_reserved_that_was_killed_growing)
+{
+    expect_given_back_after_kills(grow_much, SIZE);
+}
+
+TEST(trimming_gives_back_what_one_reserved_that_was_killed_taking_pages)
+{
+    expect_given_back_after_kills(take_much, MUCH);
+}
+
+TEST(trimming_gives_back_what_one_reserved_that_was_killed_growing_to_take_pages)
+{
+    expect_given_back_after_kills(take_much, SIZE);
+}
+
 /* ---- offsets ----------------------------------------------------------------------------- */
 
 TEST(offsets_and_pointers_are_each_other_s_inverse)

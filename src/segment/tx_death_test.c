@@ -4,9 +4,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "segment/segment_layout.h"
+#include "segment/slot_layout.h"
 #include "support/stage.h"
 
 #define SIZE ((size_t)MIB) /* of the pages that the victims overwrite */
@@ -217,6 +221,78 @@ TEST(a_thread_that_leaves_inside_is_undone)
     assert_int_equal(props->account[0], 0);
     expect_free(&props->mutex);
     assert_error(hf_tx_commit(stage), -EINVAL);
+    clear_stage();
+}
+
+/* ---- a log that changes hands ------------------------------------------------------------ */
+
+static struct slot *slot_at(uint32_t number)
+{
+    char *base = hf_segment_base(stage);
+    struct segment_header *header = (struct segment_header *)(void *)base;
+    struct slot_page *page =
+        (struct slot_page *)(void *)(base + load_acquire(&header->slot_runs[0]));
+    return &page->slots[number - 1];
+}
+
+static uint32_t own_slot(void)
+{
+    hf_participant me;
+    assert_ok(hf_participant_self(stage, &me));
+    return (uint32_t)(me.value & 0xfff);
+}
+
+/* More than the slot has room for. */
+_Noreturn static int log_a_chunk(void *unused)
+{
+    (void)unused;
+    assert_ok(hf_tx_begin(stage));
+    assert_ok(hf_mutex_lock(&props->mutex));
+    assert_ok(hf_tx_add(stage, props->bytes, 2000));
+    memset(props->bytes, 0x22, 1000);
+    say_ready();
+    wait_for_death();
+}
+
+static int recover_step_by_step(void *unused)
+{
+    (void)unused;
+    store_release(&props->result, own_slot());
+    assert_int_equal(ptrace(PTRACE_TRACEME, 0, NULL, NULL), 0);
+    (void)raise(SIGSTOP);
+    assert_ok(hf_segment_recover(stage, NULL));
+    return 0;
+}
+
+/* Kills one who recovers while its own record says that it gives the dead one's log back. */
+static void die_reclaiming(void)
+{
+    int status;
+    pid_t recoverer = start_child(recover_step_by_step, NULL);
+    assert_int_equal(waitpid(recoverer, &status, 0), recoverer);
+    struct slot *own = slot_at(load_acquire(&props->result));
+    while (WIFSTOPPED(status) && load_acquire(&own->op) != OP_PAGES_FREE) {
+        assert_int_equal(ptrace(PTRACE_SINGLESTEP, recoverer, NULL, NULL), 0);
+        assert_int_equal(waitpid(recoverer, &status, 0), recoverer);
+    }
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(kill_and_reap(recoverer), -SIGKILL);
+}
+
+TEST(who_took_a_slot_while_its_log_was_being_reclaimed_by_one_who_died_is_undone)
+{
+    set_stage(1 * MIB);
+    (void)own_slot(); /* the first */
+    assert_int_equal(kill_and_reap(start_ready(log_a_chunk, NULL)), -SIGKILL);
+    die_reclaiming();
+    pid_t victim = start_ready(log_a_chunk, NULL);
+    assert_ok(hf_segment_recover(stage, NULL));
+    assert_int_equal(kill_and_reap(victim), -SIGKILL);
+    assert_ok(hf_mutex_timedlock(&props->mutex, SECONDS(10)));
+    for (size_t i = 0; i < 2000; i++) {
+        assert_int_equal(props->bytes[i], 0);
+    }
+    assert_ok(hf_mutex_unlock(&props->mutex));
     clear_stage();
 }
 

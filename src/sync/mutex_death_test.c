@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -91,6 +92,21 @@ static pid_t start_waiter(unsigned index)
     pid_t pid = start_ready(wait_for_it, &index);
     wait_for_state(pid, 'S');
     return pid;
+}
+
+static uint32_t own_participant(void)
+{
+    hf_participant me;
+    assert_ok(hf_participant_self(stage, &me));
+    return (uint32_t)(me.value & 0xfff);
+}
+
+/* Notes its slot, and waits for a mutex that nobody will let go of. */
+static int wait_for_another(void *mutex)
+{
+    store_release(&props->result, own_participant());
+    say_ready();
+    return -hf_mutex_lock(mutex);
 }
 
 /* ---- the owner dies ---------------------------------------------------------------------- */
@@ -633,6 +649,109 @@ TEST(a_death_that_nobody_is_told_of_is_found_by_one_who_is_interrupted_all_the_t
     assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
     assert_error(error, -EOWNERDEAD);
     assert_true(now_ms() - start < 4000);
+    clear_stage();
+}
+
+/* Tries one that a living process holds, and one whose owner has died, by turns. */
+static uint64_t try_by_turns(void)
+{
+    assert_ok(hf_mutex_init(&props->mutex));
+    pid_t holder = start_ready(hold_without_the_robust_way, &props->mutex);
+    assert_error(hf_mutex_trylock(&props->mutex), -EBUSY);
+    uint64_t start = now_us();
+    assert_int_equal(kill_and_reap(holder), -SIGKILL);
+    int error = -EBUSY;
+    while (error == -EBUSY && now_us() < start + 3000000) {
+        assert_error(hf_mutex_trylock(&props->more[0]), -EBUSY);
+        error = hf_mutex_trylock(&props->mutex);
+        (void)usleep(5000);
+    }
+    assert_error(error, -EOWNERDEAD);
+    uint64_t took = now_us() - start;
+    assert_ok(hf_mutex_consistent(&props->mutex));
+    assert_ok(hf_mutex_unlock(&props->mutex));
+    return took;
+}
+
+TEST(a_death_that_nobody_is_told_of_is_found_by_trying_several_by_turns)
+{
+    uint64_t times[TRIES];
+    set_stage(256 * KIB);
+    pid_t living = start_ready(hold_it, &props->more[0]);
+    for (size_t i = 0; i < TRIES; i++) {
+        times[i] = try_by_turns();
+    }
+    expect_within(times, TRIES, NOTICED_MS);
+    assert_int_equal(kill_and_reap(living), -SIGKILL);
+    clear_stage();
+}
+
+static void *lock_and_execute(void *unused)
+{
+    assert_ok(hf_mutex_lock(&props->mutex));
+    say_ready();
+    (void)execlp("sleep", "sleep", "60", (char *)NULL);
+    return unused;
+}
+
+/* The kernel forgets the list of a thread that is not the first. */
+static int execute_in_another_thread(void *unused)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, lock_and_execute, unused), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    return 127;
+}
+
+static int lock_without_descriptors(void *unused)
+{
+    struct rlimit limit;
+    (void)unused;
+    (void)own_participant();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    return -hf_mutex_timedlock(&props->mutex, SECONDS(3));
+}
+
+TEST(a_death_that_nobody_is_told_of_is_found_by_one_who_has_no_descriptors_left)
+{
+    set_stage(256 * KIB);
+    pid_t owner = start_ready(execute_in_another_thread, NULL);
+    assert_int_equal(run_child(lock_without_descriptors, NULL), EOWNERDEAD);
+    assert_int_equal(kill_and_reap(owner), -SIGKILL);
+    clear_stage();
+}
+
+/* ---- memory that was a mutex ------------------------------------------------------------- */
+
+TEST(memory_that_the_dead_waited_for_as_a_mutex_is_left_alone_when_it_is_data)
+{
+    set_stage(256 * KIB);
+    hf_off *link = (hf_off *)(void *)props->bytes;
+    unsigned recovered;
+    assert_ok(hf_pages_alloc(stage, 4096, link));
+    hf_mutex *mutex = hf_segment_at(stage, *link);
+    assert_ok(hf_mutex_init(mutex));
+    assert_ok(hf_mutex_lock(mutex));
+    pid_t waiter = start_ready(wait_for_another, mutex);
+    wait_for_state(waiter, 'S');
+    assert_int_equal(kill_and_reap(waiter), -SIGKILL);
+    assert_ok(hf_mutex_unlock(mutex));
+    assert_ok(hf_mutex_fini(mutex));
+    assert_ok(hf_pages_free(stage, 4096, link));
+    assert_ok(hf_pages_alloc(stage, 4096, link));
+    uint32_t *data = hf_segment_at(stage, *link);
+    assert_ptr_equal(data, mutex);
+    uint32_t number = load_acquire(&props->result);
+    for (size_t i = 0; i < 1024; i++) { /* as if that one held what is here */
+        data[i] = number;
+    }
+    assert_ok(hf_segment_recover(stage, &recovered));
+    assert_int_equal(recovered, 1);
+    for (size_t i = 0; i < 1024; i++) {
+        assert_int_equal(data[i], number);
+    }
     clear_stage();
 }
 
