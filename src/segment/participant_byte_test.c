@@ -251,6 +251,40 @@ TEST(who_gives_a_slot_back_without_having_had_its_byte_is_alive_to_the_last_mome
     close_scene(&scene);
 }
 
+/* As POSIX has it: closing any descriptor of a file drops the locks on it. */
+static void close_another_descriptor(struct scene *scene)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d",
+                   hf_memory_descriptor(hf_segment_memory(scene->segment)));
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(close(fd), 0);
+}
+
+static int leave_with_a_lost_byte(void *context)
+{
+    struct scene *scene = context;
+    (void)own_slot(scene);
+    close_another_descriptor(scene);
+    stop_at = BEFORE_UNLINKING;
+    assert_ok(hf_thread_leave(scene->segment));
+    return 0;
+}
+
+TEST(who_gives_a_slot_back_whose_byte_was_lost_is_alive_to_the_last_moment)
+{
+    need_robust_lists();
+    struct scene scene = new_scene();
+    (void)own_slot(&scene);
+    pid_t leaver = start_stopped(leave_with_a_lost_byte, &scene);
+    expect_nobody_dead(&scene);
+    resume(leaver);
+    assert_int_equal(wait_child_for(leaver, 10000), 0);
+    expect_participants(&scene, 1, 0);
+    close_scene(&scene);
+}
+
 /* ---- without robust lists: the byte is all there is --------------------------------------- */
 
 static const char *segment_name;
