@@ -76,6 +76,8 @@
 #define os_thread_id             hf_os_thread_id
 #define os_thread_identity       hf_os_thread_identity
 #define os_thread_is_gone        hf_os_thread_is_gone
+#define os_thread_is_there       hf_os_thread_is_there
+#define os_file_leads_nowhere    hf_os_file_leads_nowhere
 #define os_thread_number_is_free hf_os_thread_number_is_free
 #define os_at_thread_exit        hf_os_at_thread_exit
 #define os_fork_page             hf_os_fork_page
@@ -156,6 +158,9 @@ void os_file_discard(char temporary[OS_PATH_SIZE]);
 
 /* What stands at the path, without opening it; follows links. -ENOENT. */
 int os_file_info(const char *path, os_info *info);
+
+/* Does a link stand at the path that leads to nothing? */
+bool os_file_leads_nowhere(const char *path);
 
 /* Memory with no name, open for writing. `label` is only seen by people who debug. */
 int os_anonymous_create(const char *label, int *fd);
@@ -318,8 +323,9 @@ void os_thread_identity(os_identity *identity);
 /* Is there no thread of this number, as we count? */
 bool os_thread_number_is_free(uint32_t thread);
 
-/* True only if it is certain that no such thread is there any more. */
+/* True only if it is certain that no such thread is there any more; or that it is. */
 bool os_thread_is_gone(const os_identity *identity);
+bool os_thread_is_there(const os_identity *identity);
 
 /* Runs `leave` with `value` when this thread ends by returning, pthread_exit or cancellation. One
    per thread: the last call counts, a NULL value is none. */

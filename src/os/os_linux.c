@@ -354,6 +354,12 @@ void os_file_discard(char temporary[OS_PATH_SIZE])
     }
 }
 
+bool os_file_leads_nowhere(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && stat(path, &st) != 0 && errno == ENOENT;
+}
+
 int os_file_info(const char *path, os_info *info)
 {
     struct stat st;

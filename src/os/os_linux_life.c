@@ -327,6 +327,14 @@ bool os_thread_is_gone(const os_identity *identity)
     return syscall(SYS_tgkill, identity->process, identity->thread, 0) != 0 && errno == ESRCH;
 }
 
+bool os_thread_is_there(const os_identity *identity)
+{
+    uint64_t start;
+    return identity->space != 0 && identity->space == number_space() &&
+           thread_start(identity->process, identity->thread, &start) == 0 &&
+           start == identity->start;
+}
+
 /* ---- thread exit ------------------------------------------------------------------------- */
 
 static pthread_key_t exit_key;

@@ -471,9 +471,6 @@ static int create_place(const struct place *place, uint64_t size, const hf_segme
     return error != 0 ? error : create_in(memory, place, size, maximum, segment);
 }
 
-/* So many are not lost to others. */
-#define TURNS_MAX 100u
-
 static int open_or_create(const struct place *place, uint64_t size,
                           const hf_segment_options *options, bool *created, hf_segment **segment)
 {
@@ -481,9 +478,8 @@ static int open_or_create(const struct place *place, uint64_t size,
     uint64_t unused = size;
     int error = check_sizes(&unused, options, &maximum);
     bool made = false;
-    /* Each turn lost means that another process created or removed the name in between; or it is a
-       link that leads nowhere. */
-    for (unsigned turns = 0; error == 0; turns++) {
+    /* Each turn lost means that another process created or removed the name in between. */
+    while (error == 0) {
         error = open_place(place, HF_READ_WRITE, segment);
         if (error != -ENOENT) {
             break;
@@ -493,7 +489,8 @@ static int open_or_create(const struct place *place, uint64_t size,
             made = error == 0;
             break;
         }
-        error = turns < TURNS_MAX ? 0 : -EBADMSG;
+        bool file = place->info == os_file_info;
+        error = file && os_file_leads_nowhere(place->name) ? -EBADMSG : 0;
     }
     if (error == 0 && created != NULL) {
         *created = made;

@@ -43,19 +43,27 @@ static bool byte_is_lost(struct view *view, uint32_t number)
     return has_bytes(view) && os_byte_locked(view->fd, BYTE_SLOT + number, &locked) == 0 && !locked;
 }
 
+static os_identity identity_of(const struct slot *slot)
+{
+    return (os_identity){.space = load_relaxed(&slot->identity_space),
+                         .start = load_relaxed(&slot->identity_start),
+                         .thread = load_relaxed(&slot->identity_thread),
+                         .process = load_relaxed(&slot->identity_process)};
+}
+
 static bool thread_is_gone(const struct slot *slot)
 {
-    os_identity identity = {.space = load_relaxed(&slot->identity_space),
-                            .start = load_relaxed(&slot->identity_start),
-                            .thread = load_relaxed(&slot->identity_thread),
-                            .process = load_relaxed(&slot->identity_process)};
+    os_identity identity = identity_of(slot);
     return os_thread_is_gone(&identity);
 }
 
-/* Of a participant whose life word says nothing: one that is coming or going. */
+/* Of a participant whose life word says nothing: one that is going. It may have lost its byte by
+   closing a descriptor of its own. */
 static bool process_is_gone(struct view *view, uint32_t number, const struct slot *slot)
 {
-    return has_bytes(view) ? byte_is_lost(view, number) : thread_is_gone(slot);
+    os_identity identity = identity_of(slot);
+    return has_bytes(view) ? byte_is_lost(view, number) && !os_thread_is_there(&identity)
+                           : os_thread_is_gone(&identity);
 }
 
 /* Who claims a slot: see slot_layout.h. */
