@@ -40,7 +40,7 @@ check: ## build and run the tests (8 minutes at most)
 	@$(SETUP) check
 	@$(CMAKE) --preset $(PRESET) -DHF_TESTS=ON $(CMAKE_ARGS) >/dev/null
 	@$(CMAKE) --build --preset $(PRESET)
-	@ctest --preset $(PRESET) -j $(JOBS)
+	@ctest --preset $(PRESET) -j $(JOBS) $(CTEST_ARGS)
 
 proof: ## kill at every instruction; ONLY='a|b' picks scenarios, KEEP_GOING=1 goes on (60 minutes at most)
 	@$(SETUP) check

@@ -79,11 +79,17 @@ uint64_t arena_size(const struct arena *arena)
 
 /* ---- copies ------------------------------------------------------------------------------ */
 
-/* What the kernel does when a thread dies: it marks the life words that hold its number. */
+/* What the kernel does when a thread dies: it marks the life words that hold its number. And
+   whoever asks after the thread must not find the victim, which is only stopped: another one began
+   then. */
 static void mark_page(struct slot_page *page, pid_t dead)
 {
     for (unsigned n = 0; n < SLOTS_PER_PAGE; n++) {
         uint32_t life = load_relaxed(&page->life[n]);
+        struct slot *slot = &page->slots[n];
+        if (load_relaxed(&slot->identity_thread) == (uint32_t)dead) {
+            store_relaxed(&slot->identity_start, load_relaxed(&slot->identity_start) + 1);
+        }
         if ((life & OS_LIFE_ID) == (uint32_t)dead) {
             store_relaxed(&page->life[n], (life & OS_LIFE_WAITERS) | OS_LIFE_DIED);
         }
