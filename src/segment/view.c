@@ -194,6 +194,7 @@ int view_make(char *base, uint64_t maximum, view_kind kind, hf_access access, hf
 
 void view_keep(struct view *view, hf_memory *memory)
 {
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     hf_memory **more = realloc(view->spare, (view->spares + 1) * sizeof *more);
     if (more == NULL) {
         return; /* it stays open for good: closing it would drop our byte locks */

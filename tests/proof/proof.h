@@ -93,7 +93,13 @@ struct pair {
 outcome bad(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Dies with the words if the condition does not hold: for what is no finding but a broken test. */
-void require(bool condition, const char *what);
+_Noreturn void give_up(const char *what);
+static inline void require(bool condition, const char *what)
+{
+    if (!condition) {
+        give_up(what);
+    }
+}
 
 extern const struct scenario_table pipe_scenarios;
 extern const struct scenario_table segment_scenarios;
