@@ -132,12 +132,7 @@ void prove_faults(const struct scenario *scenario, const struct wish *wish,
     if (scenario->maximum == 0) {
         return; /* no segment: nobody recovers */
     }
-    open_arena(&arena, scenario->size, scenario->maximum);
-    if (scenario->set_up != NULL) {
-        scenario->set_up(&arena);
-    }
-    (void)hf_thread_leave(arena.segment);
-    victim_start(&victim, &arena, scenario->maximum, scenario->prepare, scenario->act);
+    stage_victim(&victim, &arena, scenario);
     unsigned long due = 0;
     while (!victim.ended && (findings->failures == 0 || wish->keep_going)) {
         if (victim_is_due(&victim)) {

@@ -98,24 +98,12 @@ static void finish(struct walk *walk)
     }
 }
 
-static uint64_t room_of(const struct scenario *scenario)
-{
-    return scenario->maximum > scenario->size ? scenario->maximum : scenario->size;
-}
-
 void prove_frozen(const struct scenario *scenario, const struct wish *wish,
                   struct findings *findings)
 {
     struct arena arena;
     struct walk walk = {.scenario = scenario, .wish = wish, .findings = findings};
-    open_arena(&arena, scenario->size, scenario->maximum);
-    if (scenario->set_up != NULL) {
-        scenario->set_up(&arena);
-    }
-    if (arena.segment != NULL) {
-        (void)hf_thread_leave(arena.segment); /* the victim shall be alone */
-    }
-    victim_start(&walk.victim, &arena, room_of(scenario), scenario->prepare, scenario->act);
+    stage_victim(&walk.victim, &arena, scenario);
     bool good = look(&walk);
     while (!walk.victim.ended && (good || wish->keep_going)) {
         victim_step(&walk.victim);

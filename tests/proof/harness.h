@@ -113,6 +113,9 @@ struct victim {
 void victim_start(struct victim *victim, struct arena *arena, uint64_t room,
                   void (*prepare)(struct arena *arena), int (*act)(struct arena *arena));
 
+/* The same with a scenario's arena, set up, in which the victim is alone. */
+void stage_victim(struct victim *victim, struct arena *arena, const struct scenario *scenario);
+
 /* One instruction; sets `ended`. */
 void victim_step(struct victim *victim);
 

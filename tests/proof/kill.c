@@ -224,15 +224,7 @@ static int play(const struct scenario *scenario, unsigned long state, struct con
 {
     struct arena arena;
     struct victim victim;
-    open_arena(&arena, scenario->size, scenario->maximum);
-    if (scenario->set_up != NULL) {
-        scenario->set_up(&arena);
-    }
-    if (arena.segment != NULL) {
-        (void)hf_thread_leave(arena.segment);
-    }
-    uint64_t room = scenario->maximum > scenario->size ? scenario->maximum : scenario->size;
-    victim_start(&victim, &arena, room, scenario->prepare, scenario->act);
+    stage_victim(&victim, &arena, scenario);
     if (!victim_step_to(&victim, state)) {
         return STAGE_NOT_REACHED;
     }

@@ -54,6 +54,19 @@ void victim_start(struct victim *victim, struct arena *arena, uint64_t room,
     memcpy(victim->seen, arena->base, victim->seen_size);
 }
 
+void stage_victim(struct victim *victim, struct arena *arena, const struct scenario *scenario)
+{
+    open_arena(arena, scenario->size, scenario->maximum);
+    if (scenario->set_up != NULL) {
+        scenario->set_up(arena);
+    }
+    if (arena->segment != NULL) {
+        (void)hf_thread_leave(arena->segment); /* the victim shall be alone */
+    }
+    uint64_t room = scenario->maximum > scenario->size ? scenario->maximum : scenario->size;
+    victim_start(victim, arena, room, scenario->prepare, scenario->act);
+}
+
 void victim_end(struct victim *victim)
 {
     if (!victim->ended) {
