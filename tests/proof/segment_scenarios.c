@@ -386,6 +386,31 @@ static void prepare_jumped_with_pages(struct arena *arena)
     require(lock_take(p, pages, offsetof(struct segment_header, pages_lock), 0) == 0, "lock");
 }
 
+/* The victim has jumped out of hf_tx_begin, between its last store and its count. */
+static void prepare_jumped_out_of_begin(struct arena *arena)
+{
+    struct participant *p;
+    prepare(arena);
+    require(participant_of(arena->segment->view, &p) == 0 && call_begin(p) == 0, "begin");
+    HF_LOG_STORE(&p->slot->tx_base, load_relaxed(&p->slot->held));
+    HF_LOG_STORE(&p->slot->tx, TX_ACTIVE);
+}
+
+static int act_recover_and_lock(struct arena *arena)
+{
+    int error = hf_thread_recover(arena->segment);
+    return error != 0 ? error : hf_mutex_lock(&board_of(arena)->mutex[0]);
+}
+
+/* No transaction was open when the mutex was taken: its data is suspect. */
+static outcome judge_jumped_out_of_begin(struct arena *copy)
+{
+    int error = have(board_of(copy), 0);
+    return error == 0             ? if_whole(copy, OUTCOME_BEFORE)
+           : error == -EOWNERDEAD ? if_whole(copy, OUTCOME_AFTER)
+                                  : bad("the mutex gives %d", error);
+}
+
 /* ---- a restart of the machine ------------------------------------------------------------ */
 
 /* A second handle of the memory, as another process has it. */
@@ -608,5 +633,12 @@ static const struct scenario scenarios[] = {
      .contend = contend_for_pages,
      .early = take_a_page,
      .judge = judge_join},
+    {.name = "recovery.after_a_jump_out_of_begin",
+     .call = "hf_thread_recover",
+     SEGMENT,
+     .set_up = make_board,
+     .prepare = prepare_jumped_out_of_begin,
+     .act = act_recover_and_lock,
+     .judge = judge_jumped_out_of_begin},
 };
 const struct scenario_table segment_scenarios = SCENARIO_TABLE(scenarios);
