@@ -163,6 +163,18 @@ static bool early_page_is_ours(struct arena *copy)
     return ours || bad("a page that was taken before recovery is another's") != OUTCOME_BAD;
 }
 
+/* Where the kernel tells of deaths, ours is for others to see and to sleep on. */
+static bool our_life_is_told(struct arena *copy)
+{
+    struct participant *p;
+    struct holder holder;
+    require(participant_of(copy->segment->view, &p) == 0, "participant");
+    presence there = presence_of(p->view, p->number, false, &holder);
+    bool told = !p->life.linked || (holder.life != NULL && (holder.value & OS_LIFE_ID) != 0);
+    return (there == PRESENCE_ALIVE && told) ||
+           bad("others cannot see that we live") != OUTCOME_BAD;
+}
+
 bool is_whole(struct arena *copy)
 {
     struct board *board = board_of(copy);
@@ -182,7 +194,7 @@ bool is_whole(struct arena *copy)
         (void)bad("%s (%s)", what, hf_strerror(error));
         return false;
     }
-    return works(copy);
+    return our_life_is_told(copy) && works(copy);
 }
 
 outcome if_whole(struct arena *copy, outcome result)

@@ -363,12 +363,18 @@ static int act_thread_recover(struct arena *arena)
     return hf_thread_recover(arena->segment);
 }
 
-/* The owner lives; what the victim held is told. */
+/* The owner lives; what the victim held is told. Who gives up waiting wants nothing any more. */
 static outcome judge_jumped(struct arena *copy)
 {
     struct board *board = board_of(copy);
-    if (hf_mutex_timedlock(&board->mutex[0], SECOND / 100) != -ETIMEDOUT ||
-        hf_mutex_timedlock(&board->mutex[1], SECOND) != -EOWNERDEAD) {
+    struct participant *p;
+    int error = hf_mutex_timedlock(&board->mutex[0], SECOND / 100);
+    require(participant_of(copy->segment->view, &p) == 0, "participant");
+    if (error != -ETIMEDOUT || load_relaxed(&p->slot->intent) != 0) {
+        return bad("giving up gives %d, and the intent is %#lx", error,
+                   (unsigned long)load_relaxed(&p->slot->intent));
+    }
+    if (hf_mutex_timedlock(&board->mutex[1], SECOND) != -EOWNERDEAD) {
         return bad("the mutexes are not as they were");
     }
     require(hf_mutex_consistent(&board->mutex[1]) == 0, "consistent");

@@ -391,7 +391,29 @@ static outcome judge_taken_again(struct arena *copy)
     .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board, .contend = contend_for_mutex, \
     .early = take_a_page
 
+/* ---- beginning with a lock held ----------------------------------------------------------- */
+
+static void prepare_holding(struct arena *arena)
+{
+    prepare(arena);
+    lock(&board_of(arena)->mutex[0], 0);
+}
+
+/* It was taken before, whatever has become of the transaction. */
+static outcome judge_holding(struct arena *copy)
+{
+    int error = have(board_of(copy), 0);
+    return error == -EOWNERDEAD ? if_whole(copy, OUTCOME_BEFORE) : bad("the mutex gives %d", error);
+}
+
 static const struct scenario scenarios[] = {
+    {.name = "tx.begin.holding_a_lock",
+     .call = "hf_tx_begin",
+     ON_A_BOARD,
+     .prepare = prepare_holding,
+     .act = act_begin,
+     .no_effect = true,
+     .judge = judge_holding},
     {.name = "tx.begin",
      .call = "hf_tx_begin",
      ON_A_BOARD,
