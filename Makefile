@@ -33,8 +33,10 @@ all: ## build the library, the command and the examples into build/release (1 mi
 demo: all ## send real files from process to process and verify them (1 minute)
 	@sh scripts/demo.sh $(BUILD)
 
-demo-kill: all ## kill a process in the middle of a transfer, 1000 times; nothing is lost (1 minute)
+demo-kill: all ## kill processes in the middle of transfers, and of using the heap; nothing is lost (2 minutes)
 	@$(BUILD)/examples/survive
+	@$(BUILD)/examples/survive_heap
+	@if [ -x $(BUILD)/examples/survive_boost ]; then $(BUILD)/examples/survive_boost; fi
 
 check: ## build and run the tests (8 minutes at most)
 	@$(SETUP) check

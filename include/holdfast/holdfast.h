@@ -3,9 +3,12 @@
 #ifndef HOLDFAST_HOLDFAST_H
 #define HOLDFAST_HOLDFAST_H
 
+#include "holdfast/check.h"
 #include "holdfast/error.h"
+#include "holdfast/heap.h"
 #include "holdfast/memory.h"
 #include "holdfast/mutex.h"
+#include "holdfast/object.h"
 #include "holdfast/pipe.h"
 #include "holdfast/region.h"
 #include "holdfast/segment.h"

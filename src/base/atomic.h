@@ -19,6 +19,7 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 #define fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define fetch_add_release(p, v) atomic_fetch_add_explicit((p), (v), memory_order_release)
 #define fetch_or_relaxed(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
+#define fetch_or_release(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_release)
 #define fetch_and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
 #define exchange_release(p, v)  atomic_exchange_explicit((p), (v), memory_order_release)
 
@@ -78,6 +79,13 @@ static inline void fence_store_load(void)
 static inline void fence_stores(void)
 {
     atomic_thread_fence(memory_order_release);
+}
+
+/* Orders earlier loads before later ones: what was read is good if a word that its writer changes
+   first has not changed. */
+static inline void fence_loads(void)
+{
+    atomic_thread_fence(memory_order_acquire);
 }
 
 /* Tells the processor that this is a spin. */

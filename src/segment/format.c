@@ -12,10 +12,14 @@ struct geometry geometry_of(uint64_t maximum)
     uint64_t bytes = round_up(maximum / SEGMENT_PAGE, 64) / 8;
     if (bytes <= INLINE_MAP_BYTES) {
         uint64_t used = offsetof(struct segment_header, maps);
-        return (struct geometry){used, used + INLINE_MAP_BYTES, 2};
+        uint64_t chunks = offsetof(struct segment_header, inline_chunks);
+        return (struct geometry){used, used + INLINE_MAP_BYTES, chunks, 2};
     }
-    uint64_t pages = round_up(bytes, SEGMENT_PAGE) / SEGMENT_PAGE;
-    return (struct geometry){2 * SEGMENT_PAGE, (2 + pages) * SEGMENT_PAGE, 2 + 2 * pages};
+    uint64_t used = 2 * SEGMENT_PAGE;
+    uint64_t backed = used + round_up(bytes, SEGMENT_PAGE);
+    uint64_t chunks = backed + round_up(bytes, SEGMENT_PAGE);
+    uint64_t end = chunks + round_up(chunk_map_bytes(maximum / SEGMENT_PAGE), SEGMENT_PAGE);
+    return (struct geometry){used, backed, chunks, end / SEGMENT_PAGE};
 }
 
 void format_segment(struct segment_header *header, uint64_t size, uint64_t maximum)
@@ -33,8 +37,10 @@ void format_segment(struct segment_header *header, uint64_t size, uint64_t maxim
     header->maximum = maximum;
     header->used_map = geometry.used_map;
     header->backed_map = geometry.backed_map;
+    header->chunk_map = geometry.chunk_map;
     header->first_page = geometry.first_page;
     store_relaxed(&header->pages_lock.kind, LOCK_INTERNAL);
+    store_relaxed(&header->names_lock.kind, LOCK_INTERNAL);
     store_relaxed(&header->size, size);
     store_relaxed(&header->slot_runs[0], SEGMENT_PAGE);
 }
@@ -68,7 +74,8 @@ int validate_segment(const struct segment_header *header, uint64_t there)
         size % SEGMENT_PAGE == 0 && header->maximum % SEGMENT_PAGE == 0 &&
         size <= header->maximum && header->maximum <= SEGMENT_SIZE_MAX &&
         size / SEGMENT_PAGE >= geometry.first_page && header->used_map == geometry.used_map &&
-        header->backed_map == geometry.backed_map && header->first_page == geometry.first_page &&
+        header->backed_map == geometry.backed_map && header->chunk_map == geometry.chunk_map &&
+        header->first_page == geometry.first_page &&
         load_relaxed(&header->slot_runs[0]) == SEGMENT_PAGE;
     if (!whole) {
         return -EBADMSG;

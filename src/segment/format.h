@@ -14,10 +14,17 @@
 struct geometry {
     uint64_t used_map; /* offsets */
     uint64_t backed_map;
+    uint64_t chunk_map;
     uint64_t first_page;
 };
 
 struct geometry geometry_of(uint64_t maximum);
+
+/* How much of the chunk map tells of so many pages. */
+static inline uint64_t chunk_map_bytes(uint64_t pages)
+{
+    return (pages + PAGES_PER_CHUNK - 1) / PAGES_PER_CHUNK * sizeof(uint64_t);
+}
 
 /* Makes a segment of `size` bytes in zeroed memory, all but its magic. */
 void format_segment(struct segment_header *header, uint64_t size, uint64_t maximum);

@@ -149,6 +149,7 @@ static void set_geometry(struct view *view, uint64_t maximum)
     view->first_page = geometry.first_page;
     view->used_map = (shared_u64 *)(void *)(view->base + geometry.used_map);
     view->backed_map = (shared_u64 *)(void *)(view->base + geometry.backed_map);
+    view->chunk_map = (shared_u64 *)(void *)(view->base + geometry.chunk_map);
     (void)view_refresh(view, 0, 0);
 }
 
@@ -375,6 +376,9 @@ static int reserve_parts(hf_memory *memory, uint64_t size, uint64_t maximum)
         error = os_reserve(fd, geometry.used_map, map_bytes);
         if (error == 0) {
             error = os_reserve(fd, geometry.backed_map, map_bytes);
+        }
+        if (error == 0) {
+            error = os_reserve(fd, geometry.chunk_map, chunk_map_bytes(size / SEGMENT_PAGE));
         }
     }
     return error == 0 && size > first ? os_reserve(fd, first, size - first) : error;

@@ -16,7 +16,8 @@
  * to it; from (4) to (6) the list of held locks does, and what stands in the intent says nothing
  * new. After (7) its `next` may be the next owner's.
  *
- * Lock order: a participant's own call takes pages_lock last, and lets go of it before it returns.
+ * Lock order: a participant's own call takes names_lock, then pages_lock, both after any lock of
+ * the user's, and lets go of them before it returns.
  */
 #ifndef HF_SEGMENT_LOCK_H
 #define HF_SEGMENT_LOCK_H

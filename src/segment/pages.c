@@ -21,8 +21,10 @@
 #include <string.h>
 
 #include "os/os.h"
+#include "segment/format.h"
 #include "segment/lock.h"
 #include "segment/pages.h"
+#include "segment/reserve.h"
 
 #define BITS 64u
 
@@ -31,18 +33,23 @@
 
 static const uint64_t lock_offset = offsetof(struct segment_header, pages_lock);
 
-static int take_lock(struct participant *p, int64_t timeout_ns)
+int pages_take_lock(struct participant *p, int64_t timeout_ns)
 {
-    struct lock *lock = &header_of(p->view)->pages_lock;
+    struct segment_header *header = header_of(p->view);
+    struct lock *lock = &header->pages_lock;
     int error = lock_take(p, lock, lock_offset, timeout_ns);
     if (error == -EOWNERDEAD) { /* recovery never says so of this lock */
         (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
-        return 0;
+        error = 0;
+    }
+    if (error == 0) { /* before anything is changed; partner: hf_check */
+        store_relaxed(&header->changes, load_relaxed(&header->changes) + 1);
+        crash_fence();
     }
     return error == -ENOTRECOVERABLE ? -EBADMSG : error;
 }
 
-static void free_lock(struct participant *p)
+void pages_free_lock(struct participant *p)
 {
     lock_free(p, &header_of(p->view)->pages_lock, lock_offset);
 }
@@ -136,6 +143,19 @@ uint64_t pages_count(struct view *view)
     return count;
 }
 
+void pages_count_free(struct view *view, uint64_t *all, uint64_t *longest)
+{
+    uint64_t end = page_end(view);
+    uint64_t first = view->first_page;
+    *all = *longest = 0;
+    while ((first = next_page(view->used_map, first, end, false)) < end) {
+        uint64_t after = next_page(view->used_map, first, end, true);
+        *all += after - first;
+        *longest = max_u64(*longest, after - first);
+        first = after;
+    }
+}
+
 /* ---- memory behind pages ----------------------------------------------------------------- */
 
 /* Gives back the memory behind those of the pages that are not known to have any: what a failed or
@@ -178,7 +198,7 @@ static int back(struct view *view, uint64_t first, uint64_t count)
     return 0;
 }
 
-/* The bytes of both maps that tell of the pages before `end`; inline ones are there from the start.
+/* The bytes of the maps that tell of the pages before `end`; inline ones are there from the start.
  */
 static int back_maps(struct view *view, uint64_t end)
 {
@@ -188,8 +208,10 @@ static int back_maps(struct view *view, uint64_t end)
     if (view->kind != VIEW_OBJECT || used < SEGMENT_PAGE) {
         return 0;
     }
+    uint64_t chunks = (uint64_t)((char *)view->chunk_map - view->base);
     int error = os_reserve(view->fd, used, bytes);
-    return error != 0 ? error : os_reserve(view->fd, backed, bytes);
+    error = error != 0 ? error : os_reserve(view->fd, backed, bytes);
+    return error != 0 ? error : os_reserve(view->fd, chunks, chunk_map_bytes(end));
 }
 
 /* Backs the object up to `size`, and makes it as large. A grower that died may have made it larger.
@@ -240,10 +262,10 @@ static int grow_locked(struct view *view, uint64_t size)
 
 int pages_grow(struct participant *p, uint64_t size)
 {
-    int error = take_lock(p, HF_FOREVER);
+    int error = pages_take_lock(p, HF_FOREVER);
     if (error == 0) {
         error = grow_locked(p->view, round_up(size, SEGMENT_PAGE));
-        free_lock(p);
+        pages_free_lock(p);
     }
     return error;
 }
@@ -289,7 +311,7 @@ int pages_trim(struct participant *p, uint64_t *bytes)
 {
     struct view *view = p->view;
     *bytes = 0;
-    int error = take_lock(p, HF_FOREVER);
+    int error = pages_take_lock(p, HF_FOREVER);
     if (error != 0) {
         return error;
     }
@@ -304,13 +326,13 @@ int pages_trim(struct participant *p, uint64_t *bytes)
     if (error == 0 && object && end * SEGMENT_PAGE < view->maximum) {
         error = os_punch(view->fd, end * SEGMENT_PAGE, view->maximum - end * SEGMENT_PAGE);
     }
-    free_lock(p);
+    pages_free_lock(p);
     return error;
 }
 
 /* ---- runs -------------------------------------------------------------------------------- */
 
-static void record(struct slot *slot, uint64_t op, uint64_t first, uint64_t count, uint64_t link)
+void pages_record(struct slot *slot, uint64_t op, uint64_t first, uint64_t count, uint64_t link)
 {
     HF_LOG_STORE(&slot->op_first, first);
     HF_LOG_STORE(&slot->op_count, count);
@@ -318,8 +340,7 @@ static void record(struct slot *slot, uint64_t op, uint64_t first, uint64_t coun
     HF_LOG_STORE(&slot->op, op);
 }
 
-/* Is that a run that the allocator hands out? */
-static bool is_run(struct view *view, uint64_t first, uint64_t count)
+bool pages_is_run(struct view *view, uint64_t first, uint64_t count)
 {
     return first >= view->first_page && count > 0 && count <= page_end(view) &&
            range_within(first, count, page_end(view));
@@ -327,21 +348,47 @@ static bool is_run(struct view *view, uint64_t first, uint64_t count)
 
 void pages_settle(struct view *view, struct slot *slot)
 {
-    uint64_t op = load_relaxed(&slot->op);
     uint64_t first = load_relaxed(&slot->op_first);
     uint64_t count = load_relaxed(&slot->op_count);
     shared_u64 *link = view_word(view, load_relaxed(&slot->op_link));
-    if (op != OP_NONE && link != NULL && is_run(view, first, count)) {
-        if (load_relaxed(link) != first * SEGMENT_PAGE) {
-            clear_bits(view->used_map, first, count);
-            store_relaxed(&header_of(view)->hint, 0);
-        }
+    if (link != NULL && pages_is_run(view, first, count) &&
+        load_relaxed(link) != first * SEGMENT_PAGE) {
+        pages_release(view, first, count);
     }
-    HF_LOG_STORE(&slot->op, OP_NONE);
 }
 
-/* A free run, growing the segment if need be. */
-static int find_room(struct view *view, uint64_t count, uint64_t *first)
+void pages_use(struct view *view, uint64_t first, uint64_t count)
+{
+    struct segment_header *header = header_of(view);
+    set_bits(view->used_map, first, count);
+    uint64_t hint = max_u64(view->first_page, load_relaxed(&header->hint));
+    store_relaxed(&header->hint, next_page(view->used_map, hint, page_end(view), false));
+}
+
+void pages_release(struct view *view, uint64_t first, uint64_t count)
+{
+    struct segment_header *header = header_of(view);
+    clear_bits(view->used_map, first, count);
+    store_relaxed(&header->hint, min_u64(load_relaxed(&header->hint), first));
+}
+
+bool pages_are_used(struct view *view, uint64_t first, uint64_t count)
+{
+    return pages_is_run(view, first, count) && all_set(view->used_map, first, count);
+}
+
+bool pages_are_free(struct view *view, uint64_t first, uint64_t count)
+{
+    return pages_is_run(view, first, count) &&
+           next_page(view->used_map, first, first + count, true) == first + count;
+}
+
+int pages_back(struct view *view, uint64_t first, uint64_t count)
+{
+    return back(view, first, count);
+}
+
+int pages_find(struct view *view, uint64_t count, uint64_t *first)
 {
     struct segment_header *header = header_of(view);
     uint64_t end = page_end(view);
@@ -359,45 +406,38 @@ static int find_room(struct view *view, uint64_t count, uint64_t *first)
         }
     }
     *first = found;
-    return 0;
+    return back(view, found, count);
 }
 
-/* With the lock. */
-static int alloc_locked(struct participant *p, uint64_t count, uint64_t link, bool zeroed)
+int pages_alloc_locked(struct participant *p, uint64_t count, uint64_t link, bool zeroed)
 {
     struct view *view = p->view;
-    struct segment_header *header = header_of(view);
     shared_u64 *word = view_word(view, link);
     uint64_t first;
     if (word == NULL || count == 0 || load_relaxed(word) != 0) {
         return -EINVAL;
     }
-    int error = find_room(view, count, &first);
-    if (error == 0) {
-        error = back(view, first, count);
-    }
+    int error = pages_find(view, count, &first);
     if (error != 0) {
         return error;
     }
-    record(p->slot, OP_PAGES_ALLOC, first, count, link);
-    set_bits(view->used_map, first, count);
+    pages_record(p->slot, OP_PAGES_ALLOC, first, count, link);
+    pages_use(view, first, count);
     if (zeroed) {
         memset(view->base + first * SEGMENT_PAGE, 0, (size_t)(count * SEGMENT_PAGE));
     }
     HF_LOG_PUBLISH(word, first * SEGMENT_PAGE); /* partner: whoever follows the link */
     HF_LOG_STORE(&p->slot->op, OP_NONE);
-    uint64_t hint = max_u64(view->first_page, load_relaxed(&header->hint));
-    store_relaxed(&header->hint, next_page(view->used_map, hint, page_end(view), false));
     return 0;
 }
 
 static int alloc_once(struct participant *p, uint64_t count, uint64_t link, bool zeroed,
                       int64_t timeout_ns)
 {
-    int error = take_lock(p, timeout_ns);
+    int error = pages_take_lock(p, timeout_ns);
     if (error == 0) {
-        error = alloc_locked(p, count, link, zeroed);
-        free_lock(p);
+        error = pages_alloc_locked(p, count, link, zeroed);
+        pages_free_lock(p);
     }
     return error;
 }
@@ -414,28 +454,25 @@ int pages_alloc(struct participant *p, uint64_t count, uint64_t link, bool zeroe
 int pages_free(struct participant *p, uint64_t count, uint64_t link, bool try_only)
 {
     struct view *view = p->view;
-    struct segment_header *header = header_of(view);
     shared_u64 *word = view_word(view, link);
     if (word == NULL) {
         return -EINVAL;
     }
-    int error = take_lock(p, try_only ? 0 : HF_FOREVER);
+    int error = pages_take_lock(p, try_only ? 0 : HF_FOREVER);
     if (error != 0) {
         return error;
     }
     uint64_t offset = load_relaxed(word);
     uint64_t first = offset / SEGMENT_PAGE;
-    if (offset % SEGMENT_PAGE != 0 || !is_run(view, first, count) ||
-        !all_set(view->used_map, first, count)) {
+    if (offset % SEGMENT_PAGE != 0 || !pages_are_used(view, first, count)) {
         error = -EINVAL;
     } else {
-        record(p->slot, OP_PAGES_FREE, first, count, link);
+        pages_record(p->slot, OP_PAGES_FREE, first, count, link);
         HF_LOG_STORE(word, 0);
-        clear_bits(view->used_map, first, count);
-        store_relaxed(&header->hint, min_u64(load_relaxed(&header->hint), first));
+        pages_release(view, first, count);
         HF_LOG_STORE(&p->slot->op, OP_NONE);
     }
-    free_lock(p);
+    pages_free_lock(p);
     return error;
 }
 
@@ -459,17 +496,17 @@ int pages_add_slots(struct participant *p)
 int pages_make_root(struct participant *p, uint64_t size)
 {
     struct segment_header *header = header_of(p->view);
-    int error = take_lock(p, HF_FOREVER);
+    int error = pages_take_lock(p, HF_FOREVER);
     if (error != 0) {
         return error;
     }
     if (load_relaxed(&header->root) == 0) {
         uint64_t rounded = round_up(size, SEGMENT_PAGE);
         HF_LOG_STORE(&header->root_size, rounded); /* before the root itself */
-        error =
-            alloc_locked(p, rounded / SEGMENT_PAGE, offsetof(struct segment_header, root), true);
+        error = pages_alloc_locked(p, rounded / SEGMENT_PAGE, offsetof(struct segment_header, root),
+                                   true);
     }
-    free_lock(p);
+    pages_free_lock(p);
     return error;
 }
 
@@ -484,9 +521,10 @@ void pages_give_back_log(struct participant *p)
     }
 }
 
-static bool has_log(const struct slot *slot)
+/* A log, or room for reservations. */
+static bool has_pages(const struct slot *slot)
 {
-    return load_relaxed(&slot->log_chunks[0]) != 0;
+    return load_relaxed(&slot->log_chunks[0]) != 0 || load_relaxed(&slot->reserved_page) != 0;
 }
 
 /* Takes the slot as if to recover it, so that nobody else has it meanwhile. */
@@ -495,7 +533,7 @@ static bool reclaim_log_of(struct participant *p, uint32_t number)
     struct slot *slot = view_slot(p->view, number);
     uint64_t seen = load_acquire(&slot->claim);
     uint64_t turn = claim_turn(seen);
-    if (claim_by(seen) != 0 || !has_log(slot) ||
+    if (claim_by(seen) != 0 || !has_pages(slot) ||
         !cas_acquire(&slot->claim, &seen, claim_word(p->number, p->turn, turn, 0))) {
         return false;
     }
@@ -505,6 +543,7 @@ static bool reclaim_log_of(struct participant *p, uint32_t number)
             (void)pages_free(p, UINT64_C(1) << k, link, false);
         }
     }
+    reserve_give_back(p, slot, false);
     HF_LOG_PUBLISH(&slot->claim, claim_word(0, 0, turn, 0)); /* partner: the next claim */
     return true;
 }

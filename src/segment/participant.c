@@ -22,9 +22,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "segment/heap.h"
 #include "segment/pages.h"
 #include "segment/participant.h"
 #include "segment/recovery.h"
+#include "segment/reserve.h"
 
 _Thread_local struct thread thread_here;
 
@@ -384,6 +386,7 @@ static void leave(struct participant *p)
     crash_fence();
     recovery_of_own_slot(p);
     pages_give_back_log(p);
+    reserve_give_back(p, p->slot, true);
     if (process_lock() != 0) {
         return;
     }
@@ -404,6 +407,7 @@ static void drop_inherited(void)
         thread_here.all = p->next;
         os_life_unlink(&p->life); /* a child of a raw clone has its parent's list in libc */
         os_life_close(&p->life);
+        heap_forget(p);
         free(p);
     }
 }

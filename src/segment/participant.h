@@ -33,6 +33,13 @@ struct participant {
     /* Inside a call. A signal handler that calls in, and whoever has jumped out, meets it set. */
     bool busy;
     unsigned tx_depth;
+    bool tx_frees;     /* the transaction has something to free if it commits */
+    struct heap *heap; /* NULL until it is used */
+    unsigned reservations;
+    /* Blocks of objects that this thread's transactions have left dead, to be buried. */
+    uint64_t *dead;
+    unsigned dead_count;
+    unsigned dead_room;
     unsigned spin_limit; /* adapts */
     /* When the system was asked after an owner, and after which: the last of each place. */
     struct {
@@ -96,6 +103,18 @@ static inline int call_end(struct participant *p, int result)
     p->busy = false;
     return result;
 }
+
+/* ---- the transaction word ---------------------------------------------------------------- */
+
+static inline uint64_t tx_state(const struct slot *slot)
+{
+    return load_relaxed(&slot->tx) & TX_STATE;
+}
+
+/* A macro, so that each place is a store of its own to the mutation gate. Partner: who looks
+   whether a transaction's objects are there (names.c). */
+#define tx_set(slot, state)                                                                        \
+    HF_LOG_PUBLISH(&(slot)->tx, (load_relaxed(&(slot)->tx) & ~TX_STATE) | (state))
 
 /* ---- the claim word ---------------------------------------------------------------------- */
 

@@ -3,19 +3,22 @@
  * The steps of a recovery, in their order:
  *     1  claim the dead slot: one recoverer at a time
  *     2  wake all who sleep on the dead life: the kernel woke one
- *     3  settle the operation record: a page run is its link's, or free
+ *     3  settle the operation record: a page run or a block is its link's, or free
  *     4  settle the intent: a lock that was being taken or freed
  *     5  undo the transaction, or end it if it was committed
  *     6  free the locks it held, and tell their next owners what to expect
- *     7  free the slot
+ *     7  free what it had reserved; end its heap: its spans are to be had
+ *     8  free the slot
  * Each reads what it has to do from the dead slot and can be run again from its start.
  */
 #include <errno.h>
 #include <limits.h>
 
+#include "segment/heap.h"
 #include "segment/lock.h"
 #include "segment/pages.h"
 #include "segment/recovery.h"
+#include "segment/reserve.h"
 #include "segment/tx.h"
 
 static uint32_t owner_of(const struct lock *lock)
@@ -27,7 +30,8 @@ static uint32_t owner_of(const struct lock *lock)
 static bool is_lock_at(const struct lock *lock, uint64_t offset)
 {
     uint32_t kind = load_relaxed(&lock->kind);
-    bool own = offset == offsetof(struct segment_header, pages_lock);
+    bool own = offset == offsetof(struct segment_header, pages_lock) ||
+               offset == offsetof(struct segment_header, names_lock);
     return own ? kind == LOCK_INTERNAL : kind == LOCK_FRESH && load_relaxed(&lock->self) == offset;
 }
 
@@ -65,8 +69,9 @@ static void settle_intent(struct view *view, struct slot *slot, uint32_t number)
 /* Step 5. Leaves its state for step 6. */
 static void settle_transaction(struct view *view, struct slot *slot)
 {
-    if (load_relaxed(&slot->tx) == TX_ACTIVE) {
-        undo_log_apply(view, slot);
+    uint64_t tx = tx_state(slot);
+    if (tx == TX_ACTIVE || tx == TX_COMMITTED) {
+        log_unwind(view, slot, NULL, tx == TX_COMMITTED);
     }
     HF_LOG_STORE(&slot->log_used, 0);
 }
@@ -74,7 +79,7 @@ static void settle_transaction(struct view *view, struct slot *slot)
 /* What the next owner has to know: was the data under the transaction, or unlocked already? */
 static lock_verdict verdict_on(struct slot *slot, const struct lock *lock, uint64_t offset)
 {
-    uint64_t tx = load_relaxed(&slot->tx);
+    uint64_t tx = tx_state(slot);
     uint64_t next = load_relaxed(&lock->next);
     if (load_relaxed(&lock->kind) == LOCK_INTERNAL) {
         return LOCK_AS_IT_IS;
@@ -83,7 +88,7 @@ static lock_verdict verdict_on(struct slot *slot, const struct lock *lock, uint6
         return LOCK_AS_IT_IS;
     }
     if (tx == TX_ACTIVE) {
-        HF_LOG_STORE(&slot->tx, TX_NONE); /* this one and the rest were taken before it began */
+        tx_set(slot, TX_NONE); /* this one and the rest were taken before it began */
         return LOCK_SUSPECT;
     }
     if (tx == TX_NONE || (next & LOCK_UNLOCK_LATER) == 0) {
@@ -111,18 +116,20 @@ static bool free_one_lock(struct view *view, struct slot *slot, uint32_t number)
     return true;
 }
 
-/* Steps 3 to 6. */
+/* Steps 3 to 7. */
 static void undo(struct view *view, struct slot *slot, uint32_t number)
 {
-    pages_settle(view, slot);
+    blocks_settle(view, slot);
     settle_intent(view, slot, number);
     settle_transaction(view, slot);
     for (unsigned i = 0; i < LOCKS_HELD_MAX && free_one_lock(view, slot, number); i++) {
     }
-    HF_LOG_STORE(&slot->tx, TX_NONE);
+    tx_set(slot, TX_NONE);
+    reserve_free_all(view, slot);
+    heap_end(view, slot);
 }
 
-/* Steps 2 to 7, of a slot that `me` has claimed. */
+/* Steps 2 to 8, of a slot that `me` has claimed. */
 static void finish(struct participant *me, uint32_t number)
 {
     struct view *view = me->view;
@@ -183,16 +190,24 @@ bool recovery_of(struct participant *me, uint32_t number)
 void recovery_of_own_slot(struct participant *me)
 {
     undo(me->view, me->slot, me->number);
+    heap_forget(me);
+    me->reservations = 0;
     me->tx_depth = 0;
 }
 
 void recovery_of_call(struct participant *me)
 {
-    pages_settle(me->view, me->slot);
+    blocks_settle(me->view, me->slot);
+    log_drop_unfinished(me->view, me->slot);
+    heap_end(me->view, me->slot); /* what it was about to do to its lists nobody knows */
+    heap_forget(me);
     settle_intent(me->view, me->slot, me->number);
-    struct lock *pages = &header_of(me->view)->pages_lock;
-    if (owner_of(pages) == me->number) {
-        lock_free(me, pages, offsetof(struct segment_header, pages_lock));
+    struct segment_header *header = header_of(me->view);
+    if (owner_of(&header->pages_lock) == me->number) {
+        lock_free(me, &header->pages_lock, offsetof(struct segment_header, pages_lock));
+    }
+    if (owner_of(&header->names_lock) == me->number) {
+        lock_free(me, &header->names_lock, offsetof(struct segment_header, names_lock));
     }
     uint32_t slots = view_slots(me->view);
     for (uint32_t n = 1; n <= slots; n++) { /* it may have been recovering someone */

@@ -14,7 +14,8 @@
 #define recovery_of_own_slot hf_recovery_of_own_slot
 #define recovery_of_call     hf_recovery_of_call
 #define recovery_of_all      hf_recovery_of_all
-#define undo_log_apply       hf_undo_log_apply
+#define log_unwind           hf_log_unwind
+#define log_drop_unfinished  hf_log_drop_unfinished
 
 /* Recovers the participant of that slot; false: it is not dead, or another does. */
 bool recovery_of(struct participant *me, uint32_t number);
@@ -28,7 +29,14 @@ void recovery_of_call(struct participant *me);
 /* Looks at every slot, asking the system; how many it recovered. */
 unsigned recovery_of_all(struct participant *me);
 
-/* Restores what the slot's undo log saves, latest first, and empties it. tx.c. */
-void undo_log_apply(struct view *view, struct slot *slot);
+/*
+ * What the slot's undo log says, latest first: of a transaction that is committed the blocks that
+ * it frees; otherwise what it saved is restored and what it allocated freed. `p`: the participant,
+ * if it does so itself. tx.c.
+ */
+void log_unwind(struct view *view, struct slot *slot, struct participant *p, bool committed);
+
+/* Drops the last entry if it is of a block that is not in use: not taken yet, or freed already. */
+void log_drop_unfinished(struct view *view, struct slot *slot);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "os/os.h"
 #include "segment/handle.h"
+#include "segment/heap.h"
 #include "segment/pages.h"
 #include "segment/recovery.h"
 #include "segment/tx.h"
@@ -169,7 +170,7 @@ int hf_pages_alloc(hf_segment *segment, uint64_t bytes, hf_off *link)
     bool good = offset != 0 && bytes != 0;
     error = !good                  ? -EINVAL
             : pages_in(bytes) == 0 ? -ENOMEM
-                                   : pages_alloc(p, pages_in(bytes), offset, false);
+                                   : heap_pages_alloc(p, pages_in(bytes), offset, false);
     return call_end(p, error);
 }
 

@@ -26,6 +26,8 @@
 #define SLOT_RUNS       11u
 
 #define INLINE_MAP_BYTES UINT64_C(1024) /* each of the two maps, inside the header */
+#define INLINE_CHUNKS    16u /* the chunk map of a segment as large as those have room for */
+#define SPAN_RUNS        28u
 
 struct segment_header {
     shared_u64 magic; /* written last: until then there is no segment */
@@ -50,7 +52,26 @@ struct segment_header {
     shared_u64 hint;        /* no page before it is free; for speed only */
     uint8_t unused2[80];
     shared_u64 slot_runs[SLOT_RUNS]; /* offsets; [0] is page 1; 0: not there yet */
-    uint8_t unused3[1704];
+    /* The heap's (heap_layout.h). */
+    shared_u64 span_runs[SPAN_RUNS]; /* descriptors of spans; runs of pages as of slots */
+    shared_u64 span_hint;            /* no descriptor before it is free; for speed only */
+    shared_u64 heaps;                /* counts those that there were */
+    shared_u64 orphans;              /* counts heaps that ended: their spans are to be had */
+    fixed_u64 chunk_map;             /* offset of the offsets of the page table's chunks */
+    shared_u64 doomed;               /* counts large blocks freed without the lock of the pages */
+    shared_u64 swept;                /* as many of them are dealt with */
+    shared_u64 changes;              /* counts who has had the lock of the pages */
+    /* The index of names (object_layout.h). */
+    struct lock names_lock;
+    shared_u64 names;         /* offset of its table; 0: there is none yet */
+    shared_u64 names_spare;   /* of one in the making */
+    shared_u64 named;         /* objects in it */
+    shared_u64 names_busy;    /* 1 while the count may be wrong: its changer died */
+    shared_u64 names_dead;    /* counts objects that transactions have left dead */
+    shared_u64 names_buried;  /* as many of them are gone */
+    shared_u64 names_changes; /* counts tables that were freed, and deaths while freeing */
+    uint8_t unused3[1208];
+    shared_u64 inline_chunks[INLINE_CHUNKS];
     uint8_t maps[2 * INLINE_MAP_BYTES];
 };
 
@@ -67,6 +88,8 @@ HF_LAYOUT(offsetof(struct segment_header, first_page) == 88);
 HF_LAYOUT(offsetof(struct segment_header, root) == 96);
 HF_LAYOUT(offsetof(struct segment_header, root_size) == 104);
 HF_LAYOUT(offsetof(struct segment_header, pages_lock) == 128);
+HF_LAYOUT(offsetof(struct segment_header, span_runs) == 344);
+HF_LAYOUT(offsetof(struct segment_header, inline_chunks) == 1920);
 HF_LAYOUT(offsetof(struct segment_header, maps) == 2048);
 
 /* Locks on bytes of the segment's file, far behind its end: who is there (docs/format.md). */

@@ -49,7 +49,10 @@ enum {
     LIFE_ALONE = 4   /* as LIFE_ROBUST, but it has not got the byte */
 };
 
-/* State of the slot's transaction; every other value is damage. */
+/* The transaction word: a state, and above it the number of the slot's transaction, which counts
+   all that there were. */
+#define TX_STATE        UINT64_C(3)
+#define TX_NUMBER_SHIFT 2
 enum {
     TX_NONE = 0,
     TX_ACTIVE = 1,    /* until the commit point: undone by the log */
@@ -57,11 +60,20 @@ enum {
     TX_ABORTED = 3    /* undone; the same */
 };
 
-/* Operation records: what the page allocator is about to do for this participant. */
+/* Operation records: what the pages' or the heap's allocator is about to do for this participant.
+ */
 enum {
     OP_NONE = 0,
     OP_PAGES_ALLOC = 1, /* (first, count, link): the pages are the link's once it names them */
-    OP_PAGES_FREE = 2   /* the same: the link is cleared, then the pages are freed */
+    OP_PAGES_FREE = 2,  /* the same: the link is cleared, then the pages are freed */
+    OP_LARGE_ALLOC = 3, /* the same of a large block; without a link it is nobody's yet */
+    OP_LARGE_FREE = 4,  /* the same; without a link it is freed */
+    OP_LARGE_SIZE = 5,  /* (first, pages at most): what the page table does not count is free */
+    OP_ALLOC = 6,       /* (block's offset, -, link): the block is the link's once it names it */
+    OP_FREE = 7,        /* freed in the owner's span once the link is cleared, or without a link */
+    OP_FREE_OTHERS = 8, /* the same, of another owner's span */
+    OP_MOVE = 10,     /* (block's offset, a word, link): once the link names it the word does not */
+    OP_LARGE_DOOM = 9 /* (first): a large block is freed without the lock of the pages */
 };
 
 /* What freeing a lock says of its data. */
@@ -82,18 +94,25 @@ typedef enum lock_verdict {
 #define LOG_INLINE UINT64_C(640) /* bytes of undo log inside the slot */
 #define LOG_CHUNKS 14u           /* chunk k is 2^k pages */
 
+#define RESERVED          4u   /* blocks reserved, inside the slot */
+#define RESERVED_PER_PAGE 511u /* and in a page, after the offset of the next one */
+
 struct slot {
     shared_u64 intent;
     shared_u64 held;     /* offset of the lock taken last, the first of a list; 0: none */
-    shared_u64 tx;       /* TX_* */
+    shared_u64 tx;       /* TX_*, and a number */
     shared_u64 tx_base;  /* `held` as it was when the transaction began */
     shared_u64 log_used; /* bytes of undo log in use, chunks included */
     shared_u64 op;       /* OP_* */
-    shared_u64 op_first; /* page number */
+    shared_u64 op_first; /* page number, or a block's offset */
     shared_u64 op_count; /* pages */
     shared_u64
-        op_link; /* offset of the word that is to name the pages, by the first one's offset */
-    uint8_t unused1[56];
+        op_link;     /* offset of the word that is to name the pages, by the first one's offset */
+    shared_u64 heap; /* who owns the spans that this thread allocates from; 0: it has none */
+    shared_u64
+        op_log; /* 1 + the bytes of undo log in use once the operation is done; 0: as it is */
+    shared_u64 reserved[RESERVED]; /* offsets of blocks that die with the participant; 0: none */
+    shared_u64 reserved_page;      /* offset of a page with more of them; kept as the log's are */
 
     shared_u64 claim;
     shared_u64 life_kind; /* LIFE_* */
@@ -120,6 +139,8 @@ HF_LAYOUT(offsetof(struct slot, held) == 8);
 HF_LAYOUT(offsetof(struct slot, tx) == 16);
 HF_LAYOUT(offsetof(struct slot, log_used) == 32);
 HF_LAYOUT(offsetof(struct slot, op) == 40);
+HF_LAYOUT(offsetof(struct slot, heap) == 72);
+HF_LAYOUT(offsetof(struct slot, op_log) == 80);
 HF_LAYOUT(offsetof(struct slot, claim) == 128);
 HF_LAYOUT(offsetof(struct slot, life_kind) == 136);
 HF_LAYOUT(offsetof(struct slot, identity_space) == 144);
@@ -132,7 +153,18 @@ HF_LAYOUT(offsetof(struct slot_page, life) == 4080);
 /* An entry of the undo log ends with this; before it stand the old bytes, padded to 16. */
 struct log_trailer {
     shared_u64 offset; /* what it saves; 0: nothing, only padding to the end of the area */
-    shared_u64 length; /* bytes; of padding: all before the trailer */
+    shared_u64 length; /* bytes, of padding: all before the trailer; and the kind */
+};
+
+/* Kinds of entries. Those of blocks save no bytes: the offset is the block's. */
+#define LOG_KIND_SHIFT 56
+#define LOG_LENGTH     ((UINT64_C(1) << LOG_KIND_SHIFT) - 1)
+enum {
+    LOG_BYTES = 0,
+    LOG_ALLOCATED = 1,   /* freed unless the transaction commits */
+    LOG_FREED = 2,       /* freed if it does */
+    LOG_CONSTRUCTED = 3, /* a named object: dead unless the transaction commits */
+    LOG_DESTROYED = 4    /* dead if it does */
 };
 
 HF_LAYOUT(sizeof(struct log_trailer) == 16);

@@ -11,14 +11,17 @@
  *              (8) tx = NONE
  *     abort    (9) old bytes back, latest first
  *             (10) tx = ABORTED, then (6) to (8)
- * Recovery does (9) while tx is ACTIVE, and then (6) to (8).
+ * Recovery does (9) while tx is ACTIVE, and then (6) to (8). Blocks that were allocated are freed
+ * in (9), those that were freed after (5); each is taken off the log as it is freed.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "holdfast/tx.h"
 #include "segment/handle.h"
+#include "segment/heap.h"
 #include "segment/lock.h"
+#include "segment/names.h"
 #include "segment/pages.h"
 #include "segment/recovery.h"
 #include "segment/tx.h"
@@ -81,7 +84,7 @@ static int have_room(struct participant *p, uint64_t end)
         }
         if (load_relaxed(&p->slot->log_chunks[k]) == 0) {
             uint64_t link = (uint64_t)((char *)&p->slot->log_chunks[k] - p->view->base);
-            int error = pages_alloc(p, UINT64_C(1) << k, link, false);
+            int error = heap_pages_alloc(p, UINT64_C(1) << k, link, false);
             if (error != 0) {
                 return error == -ENOSPC ? -ENOMEM : error;
             }
@@ -169,7 +172,7 @@ int tx_add(struct participant *p, uint64_t offset, uint64_t length)
         !view_holds(p->view, offset, length)) {
         return -EINVAL;
     }
-    if (load_relaxed(&p->slot->tx) != TX_ACTIVE) {
+    if (tx_state(p->slot) != TX_ACTIVE) {
         return -ECANCELED;
     }
     uint64_t used = load_relaxed(&p->slot->log_used);
@@ -185,6 +188,37 @@ int tx_add(struct participant *p, uint64_t offset, uint64_t length)
         return 0;
     }
     return add_in_pieces(p, used, offset, length);
+}
+
+int tx_block_position(struct participant *p, uint64_t *used)
+{
+    *used = load_relaxed(&p->slot->log_used);
+    if (tx_state(p->slot) != TX_ACTIVE) {
+        return -ECANCELED;
+    }
+    if (*used % UNIT != 0 || *used > LOG_MAX) {
+        return -EBADMSG;
+    }
+    return have_room(p, *used + UNIT);
+}
+
+int tx_add_block(struct participant *p, uint64_t kind, uint64_t offset)
+{
+    uint64_t used;
+    int error = tx_block_position(p, &used);
+    if (error != 0) {
+        return error;
+    }
+    struct area area = area_at(p->view, p->slot, used);
+    if (area.bytes == NULL) {
+        return -EBADMSG;
+    }
+    struct log_trailer *trailer = (struct log_trailer *)(void *)(area.bytes + (used - area.start));
+    p->tx_frees = p->tx_frees || kind == LOG_FREED || kind == LOG_DESTROYED;
+    HF_LOG_STORE(&trailer->offset, offset);
+    HF_LOG_STORE(&trailer->length, kind << LOG_KIND_SHIFT);
+    HF_LOG_STORE(&p->slot->log_used, used + UNIT);
+    return 0;
 }
 
 /* Where the log ends at most once entries of `bytes` in all are saved, 32 counted for each. At the
@@ -205,7 +239,7 @@ int tx_reserve(struct participant *p, uint64_t bytes)
     if (p->tx_depth == 0 || bytes > SEGMENT_SIZE_MAX) {
         return -EINVAL;
     }
-    if (load_relaxed(&p->slot->tx) != TX_ACTIVE) {
+    if (tx_state(p->slot) != TX_ACTIVE) {
         return -ECANCELED;
     }
     uint64_t used = load_relaxed(&p->slot->log_used);
@@ -217,28 +251,103 @@ int tx_reserve(struct participant *p, uint64_t bytes)
 
 /* ---- undoing ----------------------------------------------------------------------------- */
 
-void undo_log_apply(struct view *view, struct slot *slot)
+/* The last entry of a log that ends at `position`. */
+struct entry {
+    uint64_t start; /* its position */
+    uint64_t offset;
+    uint64_t length;
+    uint64_t kind;
+    const char *bytes;
+};
+
+/* False: damaged. */
+static bool entry_before(struct view *view, struct slot *slot, uint64_t position,
+                         struct entry *entry)
 {
+    struct area area = area_at(view, slot, position - 1);
+    if (area.bytes == NULL || position % UNIT != 0) {
+        return false;
+    }
+    const struct log_trailer *trailer =
+        (const void *)(area.bytes + (position - sizeof *trailer - area.start));
+    uint64_t room = position - sizeof *trailer - area.start;
+    uint64_t length = load_relaxed(&trailer->length);
+    entry->offset = load_relaxed(&trailer->offset);
+    entry->kind = length >> LOG_KIND_SHIFT;
+    entry->length = length & LOG_LENGTH;
+    if (entry->length > room || round_up(entry->length, UNIT) > room) {
+        return false;
+    }
+    entry->start = position - sizeof *trailer - round_up(entry->length, UNIT);
+    entry->bytes = area.bytes + (entry->start - area.start);
+    return true;
+}
+
+static void restore(struct view *view, const struct entry *entry)
+{
+    if (entry->offset != 0 && view_holds(view, entry->offset, entry->length)) {
+        memmove(view->base + entry->offset, entry->bytes, (size_t)entry->length);
+        crash_fence();
+    }
+}
+
+/* Frees the entry's block, and the log ends before it. */
+static void free_entry(struct view *view, struct slot *slot, struct participant *p,
+                       const struct entry *entry)
+{
+    struct block block;
+    if (block_find(view, entry->offset, &block) != 0 || !block_in_use(&block)) {
+        HF_LOG_STORE(&slot->log_used, entry->start);
+        return;
+    }
+    bool own = block_is_of(&block, slot);
+    uint64_t was = block_free_logged(view, slot, &block, entry->start);
+    if (own && p != NULL) {
+        heap_freed(p, &block, was);
+    }
+}
+
+void log_unwind(struct view *view, struct slot *slot, struct participant *p, bool committed)
+{
+    struct entry entry;
     uint64_t position = load_relaxed(&slot->log_used);
-    while (position >= UNIT) {
-        struct area area = area_at(view, slot, position - 1);
-        if (area.bytes == NULL || position % UNIT != 0) {
-            return; /* damaged */
+    while (position >= UNIT && entry_before(view, slot, position, &entry)) {
+        if (entry.kind == LOG_BYTES && !committed) {
+            restore(view, &entry);
+        } else if (entry.kind == (committed ? LOG_FREED : LOG_ALLOCATED)) {
+            /* What comes after it is done: who jumps out of here leaves this entry the last. */
+            HF_LOG_STORE(&slot->log_used, position);
+            free_entry(view, slot, p, &entry);
+        } else if (entry.kind == (committed ? LOG_DESTROYED : LOG_CONSTRUCTED)) {
+            names_kill(view, slot, p, entry.offset);
+            HF_LOG_STORE(&slot->log_used, entry.start);
         }
-        const struct log_trailer *trailer =
-            (const void *)(area.bytes + (position - sizeof *trailer - area.start));
-        uint64_t offset = load_relaxed(&trailer->offset);
-        uint64_t length = load_relaxed(&trailer->length);
-        uint64_t room = position - sizeof *trailer - area.start;
-        if (length > room || round_up(length, UNIT) > room) {
-            return;
-        }
-        uint64_t start = position - sizeof *trailer - round_up(length, UNIT);
-        if (offset != 0 && view_holds(view, offset, length)) {
-            memmove(view->base + offset, area.bytes + (start - area.start), (size_t)length);
-            crash_fence();
-        }
-        position = start;
+        position = entry.start;
+    }
+}
+
+void tx_take_back(struct participant *p, uint64_t count)
+{
+    struct entry entry;
+    uint64_t position;
+    while (count-- > 0 && (position = load_relaxed(&p->slot->log_used)) >= UNIT &&
+           entry_before(p->view, p->slot, position, &entry) && entry.kind == LOG_ALLOCATED) {
+        free_entry(p->view, p->slot, p, &entry);
+    }
+    (void)large_sweep(p);
+}
+
+void log_drop_unfinished(struct view *view, struct slot *slot)
+{
+    struct entry entry;
+    struct block block;
+    uint64_t position = load_relaxed(&slot->log_used);
+    uint64_t tx = tx_state(slot);
+    bool last = (tx == TX_ACTIVE || tx == TX_COMMITTED) && position >= UNIT &&
+                entry_before(view, slot, position, &entry) &&
+                entry.kind == (tx == TX_ACTIVE ? LOG_ALLOCATED : LOG_FREED);
+    if (last && (block_find(view, entry.offset, &block) != 0 || !block_in_use(&block))) {
+        HF_LOG_STORE(&slot->log_used, entry.start);
     }
 }
 
@@ -247,12 +356,14 @@ void undo_log_apply(struct view *view, struct slot *slot)
 int tx_begin(struct participant *p)
 {
     struct slot *slot = p->slot;
-    if (p->tx_depth > 0 && load_relaxed(&slot->tx) != TX_ACTIVE) {
+    if (p->tx_depth > 0 && tx_state(slot) != TX_ACTIVE) {
         return -ECANCELED;
     }
     if (p->tx_depth == 0) {
         HF_LOG_STORE(&slot->tx_base, load_relaxed(&slot->held));
-        HF_LOG_STORE(&slot->tx, TX_ACTIVE);
+        uint64_t number = (load_relaxed(&slot->tx) >> TX_NUMBER_SHIFT) + 1;
+        HF_LOG_STORE(&slot->tx, number << TX_NUMBER_SHIFT | TX_ACTIVE);
+        p->tx_frees = false;
     }
     p->tx_depth++;
     return 0;
@@ -284,11 +395,14 @@ static void end_locks(struct participant *p, bool committed)
 /* Ends a transaction that is committed or undone. */
 static void finish(struct participant *p, bool committed)
 {
+    if (committed && p->tx_frees) {
+        log_unwind(p->view, p->slot, p, true);
+    }
     HF_LOG_STORE(&p->slot->log_used, 0);
     if (load_relaxed(&p->slot->held) != 0) {
         end_locks(p, committed);
     }
-    HF_LOG_STORE(&p->slot->tx, TX_NONE);
+    tx_set(p->slot, TX_NONE);
 }
 
 /* An inner level has aborted it when it is open and yet not active. */
@@ -297,14 +411,18 @@ int tx_end(struct participant *p)
     if (p->tx_depth == 0) {
         return -EINVAL;
     }
-    if (load_relaxed(&p->slot->tx) != TX_ACTIVE) {
+    if (tx_state(p->slot) != TX_ACTIVE) {
         p->tx_depth--;
         return -ECANCELED;
     }
     if (p->tx_depth == 1) {
-        HF_LOG_STORE(&p->slot->tx, TX_COMMITTED);
+        tx_set(p->slot, TX_COMMITTED);
         p->tx_depth = 0; /* from here on it is committed, wherever the thread jumps to */
         finish(p, true);
+        if (p->tx_frees) {
+            (void)large_sweep(p);
+            names_bury(p);
+        }
         return 0;
     }
     p->tx_depth--;
@@ -316,10 +434,12 @@ int tx_abort(struct participant *p)
     if (p->tx_depth == 0) {
         return -EINVAL;
     }
-    if (load_relaxed(&p->slot->tx) == TX_ACTIVE) {
-        undo_log_apply(p->view, p->slot);
-        HF_LOG_STORE(&p->slot->tx, TX_ABORTED);
+    if (tx_state(p->slot) == TX_ACTIVE) {
+        log_unwind(p->view, p->slot, p, false);
+        tx_set(p->slot, TX_ABORTED);
         finish(p, false);
+        (void)large_sweep(p);
+        names_bury(p);
     }
     p->tx_depth--;
     return 0;
@@ -327,7 +447,7 @@ int tx_abort(struct participant *p)
 
 void tx_settle(struct participant *p)
 {
-    switch (load_relaxed(&p->slot->tx)) {
+    switch (tx_state(p->slot)) {
     case TX_COMMITTED:
         finish(p, true);
         p->tx_depth = 0;
@@ -338,7 +458,7 @@ void tx_settle(struct participant *p)
         break;
     default:
         if (p->tx_depth == 0) { /* it had only begun to begin */
-            HF_LOG_STORE(&p->slot->tx, TX_NONE);
+            tx_set(p->slot, TX_NONE);
         }
         break;
     }

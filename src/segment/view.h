@@ -13,6 +13,7 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "holdfast/memory.h"
+#include "segment/heap_layout.h"
 #include "segment/segment_layout.h"
 #include "segment/slot_layout.h"
 
@@ -45,6 +46,7 @@ struct view {
     uint64_t first_page; /* the header's geometry, checked once: it could be overwritten */
     shared_u64 *used_map;
     shared_u64 *backed_map;
+    shared_u64 *chunk_map;
     _Atomic uint64_t known; /* bytes that are there for certain: never shrinks */
     view_kind kind;
     hf_access access;
@@ -57,6 +59,7 @@ struct view {
     unsigned handles;
     unsigned participants;
     char *_Atomic slot_runs[SLOT_RUNS]; /* addresses, once checked */
+    char *_Atomic span_runs[SPAN_RUNS];
     hf_memory **spare; /* descriptors of the same object: closing one drops our byte locks */
     unsigned spares;
     struct view *next;

@@ -199,7 +199,7 @@ static __attribute__((noinline)) int unlock_the_long_way(hf_mutex *mutex)
     if (!is_ours(p, lock)) {
         return call_end(p, -EPERM);
     }
-    if (load_relaxed(&p->slot->tx) != TX_NONE) {
+    if (tx_state(p->slot) != TX_NONE) {
         HF_LOG_STORE(&lock->next, load_relaxed(&lock->next) | LOCK_UNLOCK_LATER);
         return call_end(p, 0);
     }
@@ -226,7 +226,7 @@ int hf_mutex_unlock(hf_mutex *mutex)
     uint64_t offset;
     struct participant *p = at_once(lock, &offset);
     if (unlikely(p == NULL || load_relaxed(&p->slot->held) != offset ||
-                 load_relaxed(&p->slot->tx) != TX_NONE)) {
+                 tx_state(p->slot) != TX_NONE)) {
         return unlock_the_long_way(mutex);
     }
     uint32_t word = p->number;
@@ -256,7 +256,7 @@ int hf_mutex_consistent(hf_mutex *mutex)
     if ((load_relaxed(&lock->word) & LOCK_OWNER_DIED) == 0 || (next & LOCK_MENDED) != 0) {
         return call_end(p, -EINVAL);
     }
-    if (load_relaxed(&p->slot->tx) != TX_NONE) { /* undone with it, if it is undone */
+    if (tx_state(p->slot) != TX_NONE) { /* undone with it, if it is undone */
         HF_LOG_STORE(&lock->next, next | LOCK_MENDED);
     } else {
         (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);

@@ -21,6 +21,8 @@ function cell(n) {
 BEGIN {
     FS = "|"
     print "#include \"holdfast/holdfast.h\""
+    print "#include \"segment/heap_layout.h\""
+    print "#include \"segment/object_layout.h\""
     print "#include \"segment/segment_layout.h\""
     print "#include \"segment/slot_layout.h\""
     print "#ifdef __cplusplus"

@@ -74,6 +74,36 @@ TEST(shared_memory_is_to_be_seen_from_outside_until_enter_is_pressed)
     assert_int_equal(access("/dev/shm/" NAME, F_OK), -1);
 }
 
+TEST(managed_segment_is_found_by_its_child_and_leaves_nothing)
+{
+    have_the_name_alone();
+    const char *output = path_in(temporary_directory(), "output");
+    const char *argv[] = {EXAMPLES "/managed_segment", NULL};
+    const struct spawn_options options = {.output = output, .errors = output};
+    int status = spawn_and_wait(argv, &options);
+    char *text = read_whole_file(output, NULL);
+    assert_non_null(text);
+    assert_string_equal(text, "MyString: Hello from parent process!\nMyVector: 10 20 30\n");
+    assert_int_equal(status, 0);
+    free(text);
+    hf_segment *segment;
+    assert_error(hf_segment_open("MySharedMemory", HF_READ_ONLY, &segment), -ENOENT);
+}
+
+TEST(survive_heap_loses_nothing)
+{
+    const char *output = path_in(temporary_directory(), "output");
+    const char *argv[] = {EXAMPLES "/survive_heap", "20", NULL};
+    const struct spawn_options options = {.output = output, .errors = output};
+    int status = spawn_and_wait(argv, &options);
+    char *text = read_whole_file(output, NULL);
+    assert_non_null(text);
+    assert_non_null(strstr(text, "usable afterwards  20"));
+    assert_non_null(strstr(text, "nothing lost            20"));
+    assert_int_equal(status, 0);
+    free(text);
+}
+
 TEST(survive_finds_every_coin_after_every_kill)
 {
     const char *output = path_in(temporary_directory(), "output");

@@ -14,6 +14,8 @@
 
 #include "fuzz/model.h"
 #include "fuzz/world.h"
+#include "holdfast/check.h"
+#include "holdfast/heap.h"
 #include "holdfast/mutex.h"
 #include "holdfast/region.h"
 #include "holdfast/tx.h"
@@ -28,6 +30,7 @@
 struct root {
     hf_mutex mutex[MODEL_MUTEXES];
     hf_off link[MODEL_LINKS];
+    hf_off block[MODEL_BLOCKS];
     uint8_t data[MODEL_DATA];
 };
 
@@ -116,6 +119,40 @@ static void expect_pages(const struct table *table, unsigned link)
     }
 }
 
+static void expect_block(const struct table *table, unsigned place)
+{
+    const struct model_block *block = &table->model.block[place];
+    require(table->root->block[place].value == model_link(&table->model, place),
+            "the link of a block is not what the model says");
+    const uint8_t *at = hf_segment_at(table->segment, (hf_off){block->offset});
+    if (block->usable == 0) {
+        return;
+    }
+    require(hf_usable_size(table->segment, at) == block->usable, "a block has another size");
+    for (uint32_t i = 0; i < block->size; i += i + 64 < block->size ? 61 : 1) {
+        require(at[i] == block->tag, "what lies in a block has changed");
+    }
+}
+
+/* Exact, whatever is open. */
+static void expect_heap(const struct table *table)
+{
+    hf_check_report report;
+    hf_heap_info info;
+    uint64_t bytes;
+    uint64_t blocks = model_blocks(&table->model, &bytes);
+    int error = hf_check(table->segment, &report);
+    if (error != 0 || report.blocks != blocks || report.bytes != bytes ||
+        report.pages_linked != model_linked(&table->model)) {
+        world_fail("call %u: check: %d, %s; %llu blocks of %llu bytes, not %llu of %llu",
+                   call_number, error, report.what, (unsigned long long)report.blocks,
+                   (unsigned long long)report.bytes, (unsigned long long)blocks,
+                   (unsigned long long)bytes);
+    }
+    expect(hf_heap_get_info(table->segment, &info), 0, "heap_get_info");
+    require(info.blocks == blocks && info.used == bytes, "the heap is miscounted");
+}
+
 static void expect_contents(struct table *table)
 {
     hf_segment_info info;
@@ -125,6 +162,10 @@ static void expect_contents(struct table *table)
     for (unsigned i = 0; i < MODEL_LINKS; i++) {
         expect_pages(table, i);
     }
+    for (unsigned i = 0; i < MODEL_BLOCKS; i++) {
+        expect_block(table, i);
+    }
+    expect_heap(table);
     expect(hf_segment_get_info(table->segment, &info), 0, "get_info");
     require(info.size == model->size && info.maximum == model->maximum, "the size is wrong");
     require(info.participants == (model->attached ? 1 : 0), "participants are miscounted");
@@ -373,6 +414,219 @@ static void do_leave(struct table *table, uint8_t a, uint8_t b)
     expect_census(table);
 }
 
+/* ---- the heap ---------------------------------------------------------------------------- */
+
+static size_t size_of(uint8_t b)
+{
+    return b < 100 ? b : b < 200 ? (b - 99u) * 90u : b < 255 ? (b - 199u) * 500u : SIZE_MAX;
+}
+
+/* With its span, its descriptor, the table of pages, and the log. */
+static bool may_have_no_room(const struct table *table, size_t size)
+{
+    return may_fail(table, size / SEGMENT_PAGE + 16 + log_pages(&table->model, 256));
+}
+
+/* It was taken, or there was no room: true or false. */
+static bool is_taken(struct table *table, int result, size_t size, const char *call)
+{
+    int expected = size == 0 ? -EINVAL : size == SIZE_MAX ? -ENOMEM : 0;
+    learn_size(table);
+    if (size != 0 && model_heap(&table->model) != 0) {
+        expected = size == SIZE_MAX ? result : -ECANCELED; /* either is wrong */
+        require(result != 0, "something was taken inside what is cancelled");
+    }
+    if (result == -ENOMEM && expected == 0) {
+        require(may_have_no_room(table, size), "no room where there is room");
+        return false;
+    }
+    expect(result, expected, call);
+    return result == 0;
+}
+
+static void note_block(struct table *table, unsigned place, struct model_block block)
+{
+    uint8_t *at = hf_segment_at(table->segment, (hf_off){block.offset});
+    require(at != NULL && block.offset % 16 == 0, "a block is outside of the segment");
+    block.usable = hf_usable_size(table->segment, at);
+    block.tag = (uint8_t)(place * 17 + call_number);
+    require(block.usable >= block.size, "a block is too small");
+    memset(at, block.tag, block.size);
+    model_take(&table->model, place, &block);
+}
+
+static int take_in_some_way(hf_segment *segment, size_t size, unsigned way, void **at)
+{
+    switch (way % 4) {
+    case 0:
+        return hf_alloc_zeroed(segment, size, at);
+    case 1:
+        return hf_alloc_aligned(segment, (size_t)16 << (way / 4 % 9), size, at);
+    case 2:
+        return hf_alloc_many(segment, size, 1, at);
+    default:
+        return hf_alloc(segment, size, at);
+    }
+}
+
+static void do_take(struct table *table, uint8_t a, uint8_t b)
+{
+    unsigned place = a % MODEL_BLOCKS;
+    size_t size = size_of(b);
+    void *at = NULL;
+    if (table->model.block[place].usable != 0) {
+        return;
+    }
+    int result = take_in_some_way(table->segment, size, a / MODEL_BLOCKS + b, &at);
+    if (is_taken(table, result, size, "hf_alloc")) {
+        note_block(table, place,
+                   (struct model_block){.offset = hf_segment_offset(table->segment, at).value,
+                                        .size = (uint32_t)size});
+    }
+}
+
+static void do_take_into(struct table *table, uint8_t a, uint8_t b)
+{
+    unsigned place = a % MODEL_BLOCKS;
+    size_t size = size_of(b);
+    hf_off *link = &table->root->block[place];
+    if (table->model.block[place].usable != 0 && link->value == 0) {
+        return;
+    }
+    bool taken = link->value != 0;
+    int result = hf_alloc_into(table->segment, size, link);
+    if (taken) {
+        expect(result, -EINVAL, "hf_alloc_into a link that is taken");
+    } else if (is_taken(table, result, size, "hf_alloc_into")) {
+        note_block(
+            table, place,
+            (struct model_block){.offset = link->value, .size = (uint32_t)size, .linked = true});
+    }
+}
+
+static bool is_in_use(const struct model *model, uint64_t offset)
+{
+    bool in_use = false;
+    for (unsigned i = 0; i < MODEL_BLOCKS; i++) {
+        in_use = in_use || (model->block[i].usable != 0 && model->block[i].offset == offset);
+    }
+    return in_use;
+}
+
+static void free_what_is_gone(struct table *table, unsigned place)
+{
+    uint64_t offset = table->model.block[place].offset;
+    if (offset != 0 && !is_in_use(&table->model, offset)) {
+        void *at = hf_segment_at(table->segment, (hf_off){offset});
+        expect(hf_free(table->segment, at), -EINVAL, "hf_free, again");
+    }
+}
+
+static void do_put(struct table *table, uint8_t a, uint8_t b)
+{
+    unsigned place = a % MODEL_BLOCKS;
+    struct model *model = &table->model;
+    struct model_block *block = &model->block[place];
+    if (block->usable == 0) {
+        free_what_is_gone(table, place);
+        return;
+    }
+    if (block->freed) { /* it is in use still */
+        return;
+    }
+    int expected = block->reserved ? 0 : model_heap(model);
+    void *at = hf_segment_at(table->segment, (hf_off){block->offset});
+    int result = block->linked ? hf_free_from(table->segment, &table->root->block[place])
+                 : b % 2 == 0  ? hf_free(table->segment, at)
+                               : hf_free_many(table->segment, &at, 1);
+    if (result == -ENOMEM && expected == 0) {
+        require(model->depth > 0 && may_have_no_room(table, 0), "no room for a log");
+        learn_size(table);
+        return;
+    }
+    learn_size(table);
+    expect(result, expected, "hf_free");
+    if (result == 0) {
+        model_free(model, place);
+    }
+}
+
+/* Outside of transactions: inside there would be two blocks. */
+static void do_resize(struct table *table, uint8_t a, uint8_t b)
+{
+    struct model_block *block = &table->model.block[a % MODEL_BLOCKS];
+    size_t size = size_of(b);
+    void *at = hf_segment_at(table->segment, (hf_off){block->offset});
+    void *was = at;
+    if (block->usable == 0 || block->linked || table->model.depth > 0) {
+        return;
+    }
+    int result = hf_realloc(table->segment, &at, size);
+    if (block->reserved && size > 0 && size < SIZE_MAX) {
+        expect(result, -EINVAL, "hf_realloc of what is reserved");
+        return;
+    }
+    if (!is_taken(table, result, size, "hf_realloc")) {
+        require(at == was, "a resize failed and moved");
+        return;
+    }
+    block->offset = hf_segment_offset(table->segment, at).value;
+    block->usable = hf_usable_size(table->segment, at);
+    require(block->usable >= size, "a block is too small");
+    uint32_t kept = (uint32_t)min_u64(size, block->size);
+    memset((uint8_t *)at + kept, block->tag, size - kept);
+    block->size = (uint32_t)size;
+}
+
+static void do_keep(struct table *table, uint8_t a, uint8_t b)
+{
+    unsigned place = a % MODEL_BLOCKS;
+    size_t size = size_of(b);
+    void *at;
+    if (table->model.block[place].usable != 0) {
+        return;
+    }
+    int result = hf_reserve(table->segment, size, &at);
+    learn_size(table);
+    if (result == -ENOMEM && size > 0) {
+        require(size == SIZE_MAX || may_have_no_room(table, size), "no room for a reservation");
+        return;
+    }
+    expect(result, size == 0 ? -EINVAL : 0, "hf_reserve");
+    if (result == 0) {
+        note_block(table, place,
+                   (struct model_block){.offset = hf_segment_offset(table->segment, at).value,
+                                        .size = (uint32_t)size,
+                                        .reserved = true});
+    }
+}
+
+static void do_publish(struct table *table, uint8_t a, uint8_t b)
+{
+    unsigned place = a % MODEL_BLOCKS;
+    struct model_block *block = &table->model.block[place];
+    bool linked = b % 3 > 0;
+    void *at = hf_segment_at(table->segment, (hf_off){block->offset});
+    int expected = block->usable == 0 || !block->reserved ? -EINVAL
+                   : table->model.depth > 0               ? -EBUSY
+                                                          : 0;
+    if (block->usable == 0 && is_in_use(&table->model, block->offset)) {
+        return;
+    }
+    expect(hf_publish(table->segment, at, linked ? &table->root->block[place] : NULL), expected,
+           "hf_publish");
+    if (expected == 0) {
+        block->reserved = false;
+        block->linked = linked;
+    }
+}
+
+static void do_heap_trim(struct table *table, uint8_t a, uint8_t b)
+{
+    (void)a, (void)b;
+    expect(hf_heap_trim(table->segment), 0, "hf_heap_trim");
+}
+
 /* ---- dying ------------------------------------------------------------------------------- */
 
 /* What the kernel does when this thread dies. */
@@ -459,13 +713,15 @@ static const struct {
     void (*act)(struct table *table, uint8_t a, uint8_t b);
     bool attaches;
 } calls[] = {
-    {do_lock, true},       {do_lock, true},          {do_unlock, true}, {do_unlock, true},
-    {do_consistent, true}, {do_init_or_fini, false}, {do_begin, false}, {do_begin, false},
-    {do_add, true},        {do_add, true},           {do_write, false}, {do_reserve, true},
-    {do_commit, true},     {do_commit, true},        {do_abort, true},  {do_alloc, true},
-    {do_alloc, true},      {do_free, true},          {do_grow, true},   {do_trim, true},
-    {do_root, false},      {do_self, true},          {do_leave, false}, {do_die, false},
-    {do_die, false},
+    {do_lock, true},       {do_lock, true},          {do_unlock, true},   {do_unlock, true},
+    {do_consistent, true}, {do_init_or_fini, false}, {do_begin, false},   {do_begin, false},
+    {do_add, true},        {do_add, true},           {do_write, false},   {do_reserve, true},
+    {do_commit, true},     {do_commit, true},        {do_abort, true},    {do_alloc, true},
+    {do_alloc, true},      {do_free, true},          {do_grow, true},     {do_trim, true},
+    {do_root, false},      {do_self, true},          {do_leave, false},   {do_die, false},
+    {do_die, false},       {do_take, false},         {do_take, false},    {do_take_into, false},
+    {do_take_into, false}, {do_put, false},          {do_put, false},     {do_put, false},
+    {do_resize, false},    {do_keep, false},         {do_publish, false}, {do_heap_trim, true},
 };
 #define CALLS (sizeof calls / sizeof calls[0])
 
@@ -508,9 +764,16 @@ static void close_table(struct table *table)
     for (uint8_t i = 0; i < MODEL_LINKS; i++) {
         do_free(table, i, 0);
     }
+    for (uint8_t i = 0; i < MODEL_BLOCKS; i++) {
+        do_put(table, i, 0);
+    }
+    expect(hf_heap_trim(table->segment), 0, "hf_heap_trim");
     learn_attached(table);
     expect_contents(table);
     expect_census(table);
+    hf_heap_info info;
+    expect(hf_heap_get_info(table->segment, &info), 0, "heap_get_info");
+    require(info.blocks == 0 && info.held == 0, "the heap keeps pages with nothing in them");
     world_sleeper(NULL);
     hf_segment_close(table->segment);
 }

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "holdfast/heap.h"
 #include "holdfast/pipe.h"
 #include "holdfast/tx.h"
 #include "segment/handle.h"
+#include "segment/heap_layout.h"
 #include "segment/pages.h"
 
 #define KIB (UINT64_C(1) << 10)
@@ -25,11 +27,24 @@ static const struct {
     uint64_t size;
     uint64_t maximum;
 } sizes[IMAGE_KINDS] = {
-    [IMAGE_QUIET] = {64 * KIB, 64 * KIB},     [IMAGE_TX] = {80 * KIB, 80 * KIB},
-    [IMAGE_COMMITTED] = {64 * KIB, 64 * KIB}, [IMAGE_ALLOC] = {64 * KIB, 256 * KIB},
-    [IMAGE_FREE] = {64 * KIB, 256 * KIB},     [IMAGE_LARGE] = {160 * KIB, 1 * GIB},
-    [IMAGE_MANY] = {112 * KIB, 128 * KIB},
+    [IMAGE_QUIET] = {144 * KIB, 144 * KIB},     [IMAGE_TX] = {160 * KIB, 160 * KIB},
+    [IMAGE_COMMITTED] = {144 * KIB, 144 * KIB}, [IMAGE_ALLOC] = {144 * KIB, 256 * KIB},
+    [IMAGE_FREE] = {144 * KIB, 256 * KIB},      [IMAGE_LARGE] = {240 * KIB, 1 * GIB},
+    [IMAGE_MANY] = {192 * KIB, 208 * KIB},
 };
+
+/* Blocks of each kind, linked and not; more reserved than a slot has room for. */
+static void furnish_heap(hf_segment *segment, struct stage *stage)
+{
+    void *block;
+    for (unsigned i = 0; i < 6; i++) {
+        must(hf_alloc(segment, 60, &block), "a small block");
+        must(hf_reserve(segment, i < 5 ? 100 : 9000, &block), "a reserved block");
+    }
+    must(hf_alloc_into(segment, 5000, &stage->link[5]), "a block");
+    must(hf_alloc_into(segment, 9000, &stage->link[6]), "a large block");
+    must(hf_alloc_into(segment, 60, &stage->link[7]), "a small block");
+}
 
 /* What every image has: pages that are linked, pages that are linked from pages, a pipe. */
 static struct stage *furnish(hf_segment *segment)
@@ -47,6 +62,7 @@ static struct stage *furnish(hf_segment *segment)
     for (unsigned i = 0; i < STAGE_VALUES; i++) {
         stage->value[i] = 1000 + i;
     }
+    furnish_heap(segment, stage);
     return stage;
 }
 
@@ -61,6 +77,11 @@ static void open_transaction(hf_segment *segment, struct stage *stage)
     must(hf_tx_add(segment, stage->value, 40), "add");
     must(hf_tx_add(segment, stage->big, sizeof stage->big), "add");
     must(hf_tx_add(segment, &stage->value[8], 100), "add");
+    void *block;
+    must(hf_alloc(segment, 60, &block), "a block of the transaction's");
+    must(hf_alloc(segment, 9000, &block), "a large one");
+    must(hf_free_from(segment, &stage->link[5]), "freed in it");
+    must(hf_free_from(segment, &stage->link[6]), "a large one");
     memset(stage->value, 0x5a, sizeof stage->value);
     memset(stage->big, 0x5b, sizeof stage->big);
     must(hf_mutex_unlock(&stage->mutex[2]), "unlock");
@@ -134,8 +155,7 @@ static void finish_by_hand(const struct image *image, enum image_kind kind)
 {
     struct slot *slot = slot_in(image, 1);
     if (kind == IMAGE_COMMITTED) {
-        store_relaxed(&slot->tx, TX_COMMITTED);
-        store_relaxed(&slot->log_used, 0);
+        store_relaxed(&slot->tx, TX_COMMITTED); /* with what is to be freed in its log */
     } else if (kind == IMAGE_ALLOC || kind == IMAGE_FREE) {
         begin_operation(image, kind == IMAGE_ALLOC ? OP_PAGES_ALLOC : OP_PAGES_FREE);
     } else if (kind == IMAGE_MANY) {
@@ -225,6 +245,17 @@ static const uint16_t header_words[] = {HEADER(magic),
                                         HEADER(slot_runs) + 32,
                                         HEADER(slot_runs) + 40,
                                         HEADER(slot_runs) + 80,
+                                        HEADER(span_runs),
+                                        HEADER(span_runs) + 8,
+                                        HEADER(span_runs) + 216,
+                                        HEADER(span_hint),
+                                        HEADER(heaps),
+                                        HEADER(orphans),
+                                        HEADER(chunk_map),
+                                        HEADER(doomed),
+                                        HEADER(swept),
+                                        HEADER(inline_chunks),
+                                        HEADER(inline_chunks) + 8,
                                         HEADER(maps),
                                         HEADER(maps) + INLINE_MAP_BYTES};
 
@@ -237,6 +268,11 @@ static const uint16_t slot_words[] = {SLOT(intent),
                                       SLOT(op_first),
                                       SLOT(op_count),
                                       SLOT(op_link),
+                                      SLOT(heap),
+                                      SLOT(op_log),
+                                      SLOT(reserved),
+                                      SLOT(reserved) + 24,
+                                      SLOT(reserved_page),
                                       SLOT(claim),
                                       SLOT(life_kind),
                                       SLOT(identity_space),
@@ -264,6 +300,9 @@ enum place {
     PLACE_MAP,
     PLACE_ANY,
     PLACE_OPERATION,
+    PLACE_SPAN,
+    PLACE_ENTRY,
+    PLACE_RESERVED,
     PLACES
 };
 
@@ -310,9 +349,15 @@ static uint64_t trailer_place(const struct image *image, uint64_t back)
         if (back == 0) {
             return place;
         }
-        position -= sizeof *trailer + round_up(load_relaxed(&trailer->length), 16);
+        position -= sizeof *trailer + round_up(load_relaxed(&trailer->length) & LOG_LENGTH, 16);
         back--;
     }
+}
+
+static uint64_t chunk_in(const struct image *image)
+{
+    const shared_u64 *chunks = (const void *)(image->bytes + header_in(image)->chunk_map);
+    return load_relaxed(&chunks[0]);
 }
 
 /* An offset to write eight bytes at, somewhere in the image. */
@@ -332,6 +377,12 @@ static uint64_t choose_place(const struct image *image, struct input *input)
         return slot_offset(image, 1) + slot_words[which % COUNT(slot_words)];
     case PLACE_OPERATION:
         return slot_offset(image, 1) + SLOT(op) + which % 4 * 8;
+    case PLACE_SPAN: /* the first descriptors */
+        return load_relaxed(&header_in(image)->span_runs[0]) + which * 8;
+    case PLACE_ENTRY: /* the table of pages */
+        return chunk_in(image) + which % (image->size / SEGMENT_PAGE) * 8;
+    case PLACE_RESERVED:
+        return load_relaxed(&slot_in(image, 1)->reserved_page) + which % 8 * 8;
     case PLACE_LIFE:
         return (uint64_t)((char *)life_in(image, 1 + (uint32_t)which % slots_in(image)) -
                           image->bytes);
@@ -378,7 +429,12 @@ static uint64_t choose_near(const struct image *image, struct input *input)
                               LOG_INLINE + ((UINT64_C(1) << LOG_CHUNKS) - 1) * SEGMENT_PAGE,
                               SEGMENT_SIZE_MAX,
                               image->size / SEGMENT_PAGE,
-                              image->root + offsetof(struct stage, big)};
+                              image->root + offsetof(struct stage, big),
+                              load_relaxed(&header_in(image)->span_runs[0]),
+                              load_relaxed(&header_in(image)->span_runs[0]) / 128,
+                              chunk_in(image),
+                              BLOCK_ENTRY,
+                              BLOCK_ENTRY | BLOCK_DOOMED};
     uint64_t base = bases[take_byte(input) % COUNT(bases)];
     uint64_t delta = signed_byte(take_byte(input));
     return base + delta * (delta % 2 == 0 ? 8 : 1);

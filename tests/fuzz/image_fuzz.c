@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fuzz/image.h"
+#include "holdfast/heap.h"
 #include "holdfast/pipe.h"
 #include "holdfast/tx.h"
 #include "segment/check.h"
@@ -23,6 +24,9 @@
 
 /* Runs of pages taken, and growths: a maximum of a gigabyte is not to be used up. */
 #define GROWTHS_MAX 5u
+
+/* Of the heap, that are remembered. */
+#define BLOCKS 8u
 
 /* Shorter than the world's patience: see world.h. */
 #define SHORT_NS (INT64_C(100) * 1000 * 1000)
@@ -37,14 +41,18 @@ struct run {
     hf_segment *segment;
     struct stage *stage; /* NULL: there is no root */
     hf_pipe *pipe[2];
+    void *block[BLOCKS];
     unsigned growths;
 };
 
-/* The switch for builds in which there is no deep check. */
 static void deep_check(hf_segment *segment, uint64_t linked)
 {
     char what[SEGMENT_CHECK_TEXT];
+    hf_check_report report;
     (void)segment_check(segment->view, linked, 1, what);
+    if (hf_check(segment, &report) == -EBADMSG && report.what[0] == 0) {
+        world_fail("damage without a word");
+    }
 }
 
 /* ---- opening ----------------------------------------------------------------------------- */
@@ -223,6 +231,86 @@ static void do_free(struct run *run, uint8_t n)
     (void)hf_pages_free(run->segment, 1 + n / STAGE_LINKS % 4 * SEGMENT_PAGE, link);
 }
 
+/* ---- the heap: what it gives can be written, whatever lies beneath ------------------------ */
+
+static size_t size_of(uint8_t n)
+{
+    return n < 128 ? n * (size_t)8 : n < 240 ? (n - 127) * (size_t)80 : (n - 239) * (size_t)5000;
+}
+
+/* A block of that size, if it is one in the segment. */
+static void fill(struct run *run, void *block, size_t size)
+{
+    uint64_t offset = (uint64_t)((char *)block - (char *)hf_segment_base(run->segment));
+    if (block == NULL || !view_holds(run->segment->view, offset, size)) {
+        world_fail("the heap gives a block outside of the segment");
+    }
+    memset(block, 0x44, size);
+}
+
+static void do_take(struct run *run, uint8_t n)
+{
+    void **block = &run->block[n % BLOCKS];
+    size_t size = size_of((uint8_t)(n * 31 + run->growths));
+    void *got = NULL;
+    int error = n % 5 == 0   ? hf_alloc_zeroed(run->segment, size, &got)
+                : n % 5 == 1 ? hf_alloc_aligned(run->segment, 64, size, &got)
+                : n % 5 == 2 ? hf_reserve(run->segment, size, &got)
+                             : hf_alloc(run->segment, size, &got);
+    if (error == 0) {
+        fill(run, got, size);
+        *block = got;
+    }
+}
+
+static void do_put(struct run *run, uint8_t n)
+{
+    void **block = &run->block[n % BLOCKS];
+    (void)hf_usable_size(run->segment, *block);
+    (void)hf_free(run->segment, *block);
+    char *base = hf_segment_base(run->segment);
+    (void)hf_free(run->segment, base + n * UINT64_C(4096));
+    (void)hf_usable_size(run->segment, base + n * UINT64_C(8192));
+}
+
+static void do_resize(struct run *run, uint8_t n)
+{
+    void **block = &run->block[n % BLOCKS];
+    size_t size = size_of((uint8_t)(n * 7));
+    if (hf_realloc(run->segment, block, size) == 0) {
+        size_t usable = hf_usable_size(run->segment, *block);
+        fill(run, *block, size < usable ? size : usable);
+    }
+}
+
+static void do_heap(struct run *run, uint8_t n)
+{
+    hf_heap_info info;
+    hf_participant who = {n % 8 | UINT64_C(7) << 12};
+    (void)hf_heap_get_info(run->segment, &info);
+    (void)hf_heap_get_info_of(run->segment, who, &info);
+    if (n % 3 == 0) {
+        (void)hf_heap_trim(run->segment);
+    }
+}
+
+static void do_link(struct run *run, uint8_t n)
+{
+    hf_off *link = &run->stage->link[n % STAGE_LINKS];
+    switch (n / STAGE_LINKS % 4) {
+    case 0:
+    case 1:
+        (void)hf_alloc_into(run->segment, size_of(n), link);
+        break;
+    case 2:
+        (void)hf_free_from(run->segment, link);
+        break;
+    default:
+        (void)hf_publish(run->segment, run->block[n % BLOCKS], n % 2 == 0 ? link : NULL);
+        break;
+    }
+}
+
 static void do_size(struct run *run, uint8_t n)
 {
     uint64_t bytes;
@@ -324,6 +412,8 @@ static const struct action actions[] = {
     {do_lock, true},    {do_tx, true},    {do_tx, true},       {do_alloc, true},
     {do_free, true},    {do_size, false}, {do_recover, false}, {do_leave, false},
     {open_pipe, false}, {do_pipe, false}, {do_check, false},   {do_change, false},
+    {do_take, false},   {do_take, false}, {do_put, false},     {do_resize, false},
+    {do_heap, false},   {do_link, true},  {do_link, true},
 };
 #define ACTIONS (sizeof actions / sizeof actions[0])
 
@@ -339,11 +429,13 @@ static void act(struct run *run, uint8_t which, uint8_t n)
 
 /* Everything once, in an order that makes sense. */
 static const uint8_t everything[][2] = {
-    {0, 0},  {14, 6}, {10, 0}, {0, 1},  {1, 60}, {2, 0},  {2, 1},  {2, 2},   {2, 16}, {2, 18},
-    {4, 4},  {2, 40}, {2, 24}, {2, 25}, {5, 0},  {2, 5},  {5, 42}, {5, 4},   {5, 7},  {2, 29},
-    {5, 1},  {5, 6},  {5, 5},  {5, 0},  {5, 82}, {5, 5},  {7, 3},  {7, 12},  {8, 3},  {9, 20},
-    {9, 0},  {12, 2}, {12, 3}, {13, 0}, {13, 2}, {13, 3}, {13, 4}, {13, 12}, {13, 6}, {13, 7},
-    {2, 52}, {2, 60}, {11, 0}, {11, 1}, {2, 3},  {10, 0}, {14, 6}, {11, 1},  {0, 0},
+    {0, 0},  {14, 6}, {10, 0}, {0, 1},   {1, 60}, {2, 0},   {2, 1},  {2, 2},   {2, 16}, {2, 18},
+    {4, 4},  {2, 40}, {2, 24}, {2, 25},  {5, 0},  {2, 5},   {5, 42}, {5, 4},   {5, 7},  {2, 29},
+    {5, 1},  {5, 6},  {5, 5},  {5, 0},   {5, 82}, {5, 5},   {7, 3},  {7, 12},  {8, 3},  {9, 20},
+    {9, 0},  {12, 2}, {12, 3}, {13, 0},  {13, 2}, {13, 3},  {13, 4}, {13, 12}, {13, 6}, {13, 7},
+    {2, 52}, {2, 60}, {11, 0}, {11, 1},  {2, 3},  {10, 0},  {14, 6}, {11, 1},  {0, 0},  {16, 1},
+    {16, 2}, {16, 3}, {16, 7}, {20, 0},  {14, 6}, {19, 1},  {18, 1}, {21, 5},  {21, 3}, {5, 0},
+    {16, 4}, {21, 6}, {18, 3}, {21, 21}, {5, 5},  {21, 26}, {18, 2}, {14, 6},  {20, 3}, {11, 1},
 };
 
 static void use(struct run *run)

@@ -15,6 +15,9 @@ bool model_idle(const struct model *model)
     for (unsigned i = 0; i < MODEL_MUTEXES; i++) {
         held = held || model->mutex[i].held;
     }
+    for (unsigned i = 0; i < MODEL_BLOCKS; i++) {
+        held = held || model->block[i].reserved;
+    }
     return model->depth == 0 && !held;
 }
 
@@ -116,6 +119,52 @@ void model_init(struct model *model, unsigned mutex)
     model->mutex[mutex] = (struct model_mutex){0};
 }
 
+/* ---- blocks ------------------------------------------------------------------------------ */
+
+#define LOG_OF_A_BLOCK 48u /* with its link */
+
+int model_heap(struct model *model)
+{
+    if (model->depth > 0 && model->cancelled) {
+        return -ECANCELED;
+    }
+    model->log += model->depth > 0 ? LOG_OF_A_BLOCK : 0;
+    return 0;
+}
+
+void model_take(struct model *model, unsigned place, const struct model_block *block)
+{
+    model->block[place] = *block;
+    model->block[place].taken = model_active(model) && !block->reserved;
+}
+
+void model_free(struct model *model, unsigned place)
+{
+    struct model_block *block = &model->block[place];
+    if (model_active(model) && !block->reserved) {
+        block->freed = true;
+    } else {
+        *block = (struct model_block){.offset = block->offset};
+    }
+}
+
+uint64_t model_link(const struct model *model, unsigned place)
+{
+    const struct model_block *block = &model->block[place];
+    return block->usable != 0 && block->linked && !block->freed ? block->offset : 0;
+}
+
+uint64_t model_blocks(const struct model *model, uint64_t *bytes)
+{
+    uint64_t count = 0;
+    *bytes = 0;
+    for (unsigned i = 0; i < MODEL_BLOCKS; i++) {
+        count += model->block[i].usable != 0;
+        *bytes += model->block[i].usable;
+    }
+    return count;
+}
+
 /* ---- transactions ------------------------------------------------------------------------ */
 
 int model_begin(struct model *model)
@@ -168,6 +217,17 @@ static void undo(struct model *model)
     forget_saves(model);
 }
 
+static void end_blocks(struct model *model, bool committed)
+{
+    for (unsigned i = 0; i < MODEL_BLOCKS; i++) {
+        struct model_block *block = &model->block[i];
+        if (committed ? block->freed : block->taken) {
+            *block = (struct model_block){.offset = block->offset};
+        }
+        block->taken = block->freed = false;
+    }
+}
+
 static void end_mutexes(struct model *model, bool committed)
 {
     for (unsigned i = 0; i < MODEL_MUTEXES; i++) {
@@ -200,6 +260,7 @@ int model_commit(struct model *model)
     if (!cancelled && model->depth == 1) {
         forget_saves(model);
         end_mutexes(model, true);
+        end_blocks(model, true);
     }
     leave_level(model);
     return cancelled ? -ECANCELED : 0;
@@ -213,6 +274,7 @@ int model_abort(struct model *model)
     if (!model->cancelled) {
         undo(model);
         end_mutexes(model, false);
+        end_blocks(model, false);
         model->cancelled = true;
     }
     leave_level(model);
@@ -222,6 +284,14 @@ int model_abort(struct model *model)
 void model_end(struct model *model)
 {
     bool active = model_active(model);
+    if (active) {
+        end_blocks(model, false);
+    }
+    for (unsigned i = 0; i < MODEL_BLOCKS; i++) {
+        if (model->block[i].reserved) {
+            model->block[i] = (struct model_block){.offset = model->block[i].offset};
+        }
+    }
     undo(model);
     for (unsigned i = 0; i < MODEL_MUTEXES; i++) {
         struct model_mutex *m = &model->mutex[i];

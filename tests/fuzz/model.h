@@ -12,6 +12,7 @@
 
 #define MODEL_MUTEXES 6u
 #define MODEL_LINKS   8u
+#define MODEL_BLOCKS  24u
 #define MODEL_DATA    2048u
 #define MODEL_SAVES   64u
 #define MODEL_SAVED   16384u
@@ -26,6 +27,18 @@ struct model_mutex {
     bool given_up;
 };
 
+/* A block of the heap, in one of MODEL_BLOCKS places. */
+struct model_block {
+    uint64_t offset;
+    uint64_t usable; /* bytes; 0: there is no block */
+    uint32_t size;   /* as asked for: so many are filled */
+    uint8_t tag;
+    bool linked; /* a link names it */
+    bool reserved;
+    bool taken; /* in the transaction that is open */
+    bool freed; /* in it, to be freed with its commit */
+};
+
 /* One range that was added to the transaction. */
 struct model_save {
     uint32_t offset;
@@ -38,6 +51,7 @@ struct model {
     struct model_mutex mutex[MODEL_MUTEXES];
     uint64_t pages[MODEL_LINKS]; /* that the link names; 0: none */
     uint8_t tag[MODEL_LINKS];    /* what they are filled with */
+    struct model_block block[MODEL_BLOCKS];
     uint64_t size;
     uint64_t maximum;
     bool attached;
@@ -54,7 +68,7 @@ struct model {
 /* Is a transaction open that a death would undo? */
 bool model_active(const struct model *model);
 
-/* Is nothing held and no transaction open? */
+/* Is nothing held, nothing reserved and no transaction open? */
 bool model_idle(const struct model *model);
 
 int model_lock(struct model *model, unsigned mutex);
@@ -74,5 +88,18 @@ int model_abort(struct model *model);
 void model_end(struct model *model);
 
 uint64_t model_linked(const struct model *model);
+
+/* What a call that changes the heap must return if there is room: it is not to be made inside what
+   is cancelled. */
+int model_heap(struct model *model);
+
+/* The place has a block now, or none. */
+void model_take(struct model *model, unsigned place, const struct model_block *block);
+void model_free(struct model *model, unsigned place);
+
+/* What a place's link must hold. */
+uint64_t model_link(const struct model *model, unsigned place);
+
+uint64_t model_blocks(const struct model *model, uint64_t *bytes);
 
 #endif

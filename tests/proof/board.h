@@ -11,6 +11,28 @@
 #define SECOND     INT64_C(1000000000)
 #define BIG        6000
 
+#define HEAP_LINKS 8u
+#define HEAP_LOOSE 8u
+#define HEAP_EARLY 4u
+
+/* What is known of the heap's blocks; heap_scenarios.c. */
+struct heap_board {
+    hf_off link[HEAP_LINKS];  /* the blocks' own links */
+    hf_off loose[HEAP_LOOSE]; /* blocks that have none, if they are in use */
+    hf_off early[HEAP_EARLY]; /* taken before the dead were recovered */
+    uint64_t blocks[2];       /* in use before the call, and after it */
+    uint64_t links[2];        /* that name something, likewise */
+    uint64_t unknown;         /* after the call: blocks that only its caller knew of */
+};
+
+/* The names that a scenario plays with, and what their objects hold; object_scenarios.c. */
+#define OBJECTS 20u
+struct object_board {
+    int32_t before[OBJECTS]; /* 0: there is none */
+    int32_t after[OBJECTS];
+    uint64_t anonymous[2]; /* blocks that have no name, before and after */
+};
+
 /* The root of a scenario's segment. */
 struct board {
     hf_mutex mutex[3];
@@ -24,6 +46,8 @@ struct board {
     hf_off contender_link[CONTENDERS];
     hf_off early_link;
     hf_off pair_link[2];
+    struct heap_board heap;
+    struct object_board objects;
     uint8_t odd[16];
     uint8_t big[BIG]; /* more than a slot's log holds */
 };
@@ -59,6 +83,20 @@ void take_a_page(struct arena *copy);
  * every page is accounted for, and the segment works. Says what is not.
  */
 bool is_whole(struct arena *copy);
+
+/* Takes blocks before the dead are recovered; heap_is_whole sees that they are nobody else's. */
+void take_blocks(struct arena *copy);
+
+/* Sees that all that is known of is in use, each block apart from the others; frees it, and sees
+   that no more than `unknown` blocks are left, and no page too many. Says what is wrong. */
+bool heap_is_whole(struct arena *copy, uint64_t unknown);
+
+/* Blocks in use, without those taken early; links that name something. */
+uint64_t heap_blocks(struct arena *copy);
+uint64_t heap_links(struct arena *copy);
+
+/* Is that loose block in use, and not by one taken early? */
+bool heap_has_loose(struct arena *copy, unsigned i);
 
 /* The outcome, if everything is whole. */
 outcome if_whole(struct arena *copy, outcome result);

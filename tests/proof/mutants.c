@@ -261,8 +261,9 @@ static const char *const level_words[] = {"freeze", "faults", "kill"};
 
 static void find_cases(void)
 {
-    static const struct scenario_table *const tables[] = {&pipe_scenarios, &segment_scenarios,
-                                                          &mutex_scenarios, &tx_scenarios};
+    static const struct scenario_table *const tables[] = {&pipe_scenarios,  &segment_scenarios,
+                                                          &mutex_scenarios, &tx_scenarios,
+                                                          &heap_scenarios,  &object_scenarios};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (size_t i = 0; i < tables[t]->count; i++) {
             const struct scenario *scenario = &tables[t]->scenarios[i];

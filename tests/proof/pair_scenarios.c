@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "holdfast/heap.h"
 #include "proof/board.h"
 
 #define PAGE HF_SEGMENT_PAGE
@@ -206,6 +207,150 @@ static outcome judge_whole(struct arena *copy)
     return if_whole(copy, OUTCOME_BEFORE);
 }
 
+/* ---- the heap ---------------------------------------------------------------------------- */
+
+#define HEAP_SIZE (40 * PAGE)
+#define THIRD     4096u /* three of them are a span */
+#define LARGE     8193u
+
+static hf_off *heap_link(struct arena *arena, unsigned i)
+{
+    return &board_of(arena)->heap.link[i];
+}
+
+static int into(struct arena *arena, unsigned i, size_t size)
+{
+    return hf_alloc_into(arena->segment, size, heap_link(arena, i));
+}
+
+static int from(struct arena *arena, unsigned i)
+{
+    return hf_free_from(arena->segment, heap_link(arena, i));
+}
+
+/* Each link names a block in use, and these are all. */
+static outcome judge_blocks(struct arena *copy)
+{
+    require(hf_segment_recover(copy->segment, NULL) == 0, "recover");
+    uint64_t blocks = heap_blocks(copy);
+    uint64_t links = heap_links(copy);
+    if (blocks != links) {
+        return bad("%lu blocks are in use, by %lu links", (unsigned long)blocks,
+                   (unsigned long)links);
+    }
+    return heap_is_whole(copy, 0) ? OUTCOME_BEFORE : OUTCOME_BAD;
+}
+
+static void take_three(struct arena *arena)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        require(into(arena, i, THIRD) == 0, "into");
+    }
+}
+
+static void leave_three(struct arena *arena)
+{
+    make_board(arena);
+    leave_alive(arena, take_three);
+    board_of(arena)->living = 1;
+}
+
+static void die_with_three(struct arena *arena)
+{
+    take_three(arena);
+    require(from(arena, 2) == 0, "from");
+}
+
+static void leave_an_orphan(struct arena *arena)
+{
+    make_board(arena);
+    leave_a_dead(arena, die_with_three);
+    require(hf_segment_recover(arena->segment, NULL) == 0, "recover");
+}
+
+static void leave_an_unrecovered_one(struct arena *arena)
+{
+    make_board(arena);
+    leave_a_dead(arena, die_with_three);
+}
+
+static int free_first(struct arena *arena)
+{
+    return from(arena, 0);
+}
+
+static int free_second(struct arena *arena)
+{
+    return from(arena, 1);
+}
+
+static int take_two(struct arena *arena)
+{
+    int error = into(arena, 3, THIRD);
+    return error != 0 ? error : into(arena, 4, THIRD);
+}
+
+static int take_two_more(struct arena *arena)
+{
+    int error = into(arena, 5, THIRD);
+    return error != 0 ? error : into(arena, 6, THIRD);
+}
+
+static int free_all_and_trim(struct arena *arena)
+{
+    int error = from(arena, 1);
+    error = error != 0 ? error : from(arena, 2);
+    return error != 0 ? error : hf_heap_trim(arena->segment);
+}
+
+static void begin_and_free(struct arena *arena, unsigned i)
+{
+    require(hf_tx_begin(arena->segment) == 0, "begin");
+    require(from(arena, i) == 0, "from");
+}
+
+static void prepare_first_freed(struct arena *arena)
+{
+    begin_and_free(arena, 0);
+}
+
+static void prepare_large_freed(struct arena *arena)
+{
+    require(into(arena, 0, LARGE) == 0, "into");
+    begin_and_free(arena, 0);
+}
+
+static int trim_and_take_large(struct arena *arena)
+{
+    int error = hf_heap_trim(arena->segment);
+    return error != 0 ? error : into(arena, 3, LARGE);
+}
+
+/* An empty span, given back, and its owner gone; then somebody else has the descriptor. */
+static void prepare_empty(struct arena *arena)
+{
+    require(into(arena, 0, THIRD) == 0 && from(arena, 0) == 0, "into");
+}
+
+static int trim_leave_and_take(struct arena *arena)
+{
+    int error = hf_heap_trim(arena->segment);
+    error = error != 0 ? error : hf_thread_leave(arena->segment);
+    return error != 0 ? error : into(arena, 3, THIRD);
+}
+
+static int trim_and_take(struct arena *arena)
+{
+    int error = hf_heap_trim(arena->segment);
+    return error != 0 ? error : into(arena, 5, THIRD);
+}
+
+static int recover_and_take_two(struct arena *arena)
+{
+    int error = recover(arena);
+    return error != 0 ? error : take_two(arena);
+}
+
 const struct pair pairs[] = {
     {.name = "pair.both_want_one_lock",
      .maximum = BOARD_SIZE,
@@ -269,5 +414,82 @@ const struct pair pairs[] = {
      .act = {leave, join},
      .early = take_a_page,
      .judge = judge_whole},
+    {.name = "pair.heap.one_collects_what_the_other_frees",
+     .maximum = HEAP_SIZE,
+     .set_up = make_board,
+     .prepare = {take_three, prepare},
+     .act = {take_two, free_first},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.the_owner_frees_beside_another",
+     .maximum = HEAP_SIZE,
+     .set_up = make_board,
+     .prepare = {take_three, prepare},
+     .act = {free_first, free_second},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.one_gives_back_what_the_other_frees_in",
+     .maximum = HEAP_SIZE,
+     .set_up = make_board,
+     .prepare = {take_three, prepare},
+     .act = {free_all_and_trim, free_first},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.both_free_of_a_third_ones_span",
+     .maximum = HEAP_SIZE,
+     .set_up = leave_three,
+     .prepare = {prepare, prepare},
+     .act = {free_first, free_second},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.one_collects_what_the_other_commits",
+     .maximum = HEAP_SIZE,
+     .set_up = make_board,
+     .prepare = {take_three, prepare_first_freed},
+     .act = {take_two, commit},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.both_take_an_orphan",
+     .maximum = HEAP_SIZE,
+     .set_up = leave_an_orphan,
+     .prepare = {prepare, prepare},
+     .act = {take_two, take_two_more},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.one_adopts_as_the_other_frees",
+     .maximum = HEAP_SIZE,
+     .set_up = leave_an_orphan,
+     .prepare = {prepare, prepare},
+     .act = {take_two, free_first},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.both_meet_a_dead_ones_span",
+     .maximum = HEAP_SIZE,
+     .set_up = leave_an_unrecovered_one,
+     .prepare = {prepare, prepare},
+     .act = {recover_and_take_two, free_first},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.both_make_spans",
+     .maximum = HEAP_SIZE,
+     .set_up = make_board,
+     .prepare = {prepare, prepare},
+     .act = {take_two, take_two_more},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.one_sweeps_what_the_other_commits",
+     .maximum = HEAP_SIZE,
+     .set_up = make_board,
+     .prepare = {prepare_large_freed, prepare},
+     .act = {commit, trim_and_take_large},
+     .early = take_blocks,
+     .judge = judge_blocks},
+    {.name = "pair.heap.one_adopts_what_the_other_gives_back",
+     .maximum = HEAP_SIZE,
+     .set_up = make_board,
+     .prepare = {prepare_empty, prepare},
+     .act = {trim_leave_and_take, trim_and_take},
+     .early = take_blocks,
+     .judge = judge_blocks},
 };
 const size_t pair_count = sizeof pairs / sizeof pairs[0];

@@ -5,6 +5,7 @@
  * of the memory both are dead in a copy, which is judged.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,8 @@
 
 /* A step that takes longer is a sleep. */
 #define STEP_NS (2 * MS)
+/* The same where nothing else goes on meanwhile, and much would be missed. */
+#define HELD_NS (1000 * MS)
 /* Both asleep for so long: they wait for each other. */
 #define HANG_NS   (20000 * MS)
 #define TURN_MAX  60ul
@@ -60,6 +63,7 @@ static bool comes_back(struct walker *walker, uint64_t ns)
         if (os_now_ns() > end) {
             return false;
         }
+        (void)sched_yield();
     }
     walker->inside = false;
     victim->ended = !WIFSTOPPED(victim->status);
@@ -134,10 +138,32 @@ static bool take_turn(struct play *play, struct walker *walker)
     return moved;
 }
 
+/* Steps the walker until there have been `states` new ones, or it sleeps or has ended. */
+static void go(struct play *play, struct walker *walker, unsigned long states)
+{
+    unsigned long end = play->findings->states + states;
+    while (!walker->victim.ended && play->findings->states < end && play->findings->failures == 0 &&
+           walk_on(walker, STEP_NS)) {
+        look(play);
+    }
+}
+
+/* Every other schedule begins with one of them held up at its n-th state while the other goes all
+   the way: each n in its turn. */
+static void hold_one_up(struct play *play)
+{
+    unsigned first = (unsigned)(play->number / 2 % 2);
+    if (play->number % 2 == 0) {
+        go(play, &play->walkers[first], 1 + play->number / 4);
+        go(play, &play->walkers[1 - first], STEPS_MAX);
+    }
+}
+
 static void run(struct play *play)
 {
     uint64_t last_move = os_now_ns();
     struct walker *w = play->walkers;
+    hold_one_up(play);
     while (play->findings->failures == 0 && !(w[0].victim.ended && w[1].victim.ended)) {
         unsigned who = w[0].victim.ended ? 1 : w[1].victim.ended ? 0 : (unsigned)draw(play, 2);
         if (take_turn(play, &w[who])) {

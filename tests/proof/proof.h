@@ -105,6 +105,8 @@ extern const struct scenario_table pipe_scenarios;
 extern const struct scenario_table segment_scenarios;
 extern const struct scenario_table mutex_scenarios;
 extern const struct scenario_table tx_scenarios;
+extern const struct scenario_table heap_scenarios;
+extern const struct scenario_table object_scenarios;
 
 extern const struct pair pairs[];
 extern const size_t pair_count;

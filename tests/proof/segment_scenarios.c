@@ -399,7 +399,7 @@ static void prepare_jumped_out_of_begin(struct arena *arena)
     prepare(arena);
     require(participant_of(arena->segment->view, &p) == 0 && call_begin(p) == 0, "begin");
     HF_LOG_STORE(&p->slot->tx_base, load_relaxed(&p->slot->held));
-    HF_LOG_STORE(&p->slot->tx, TX_ACTIVE);
+    store_relaxed(&p->slot->tx, TX_ACTIVE | load_relaxed(&p->slot->tx));
 }
 
 static int act_recover_and_lock(struct arena *arena)

@@ -98,6 +98,12 @@ static bool locks_are_good(struct table *t)
     for (unsigned i = 0; good && i < TWINS; i++) {
         good = twins_are_good(&t->twin[i], "twins", i);
     }
+    for (unsigned i = 0; good && i < SHELVES; i++) {
+        good = have(&t->shelf[i].guard.mutex, true, &suspect, "shelf", i);
+    }
+    for (unsigned i = 0; good && i < SURE_SHELVES; i++) {
+        good = have(&t->sure_shelf[i].guard.mutex, false, &suspect, "sure shelf", i);
+    }
     for (unsigned i = 0; good && i < STREAMS; i++) {
         good = have(&t->stream[i].guard.mutex, true, &suspect, "stream", i);
     }
@@ -238,8 +244,8 @@ void census(struct arena *arena)
     hf_segment *segment = arena->segment;
     bool good = recover_all(segment, "census") &&
                 is_whole(segment, linked_pages(arena->table), 1, "census") &&
-                locks_are_good(arena->table) && runs_are_good(segment, arena->table) &&
-                leaves_nobody(segment);
+                locks_are_good(arena->table) && blocks_are_good(segment, arena->table) &&
+                runs_are_good(segment, arena->table) && leaves_nobody(segment);
     for (unsigned i = 0; good && i < 2; i++) {
         good = side_is_good(arena, i);
     }

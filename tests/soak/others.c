@@ -13,6 +13,7 @@ void look_around(struct actor *a)
 {
     hf_segment_info info;
     bool alive;
+    hf_check_report report;
     struct stream *s = &a->table->stream[below(&a->chance, STREAMS)];
     must(a, CALL(a, 0, hf_segment_get_info(a->segment, &info)));
     if (info.used > info.size || info.size > info.maximum || info.participants == 0) {
@@ -25,6 +26,9 @@ void look_around(struct actor *a)
         fail(a, "we are said to be dead: slot %u", (unsigned)(a->self.value & 0xfff));
     }
     must(a, CALL(a, 0, hf_thread_recover(a->segment)));
+    if (PERMIT(a, CALL(a, 0, hf_check(a->segment, &report)), -EAGAIN, -EBADMSG) == -EBADMSG) {
+        fail(a, "hf_check takes work for damage: %s", report.what);
+    }
 }
 
 void recover(struct actor *a)

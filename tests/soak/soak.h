@@ -6,10 +6,10 @@
  *     main.c      options, rounds, and what is printed meanwhile
  *     driver.c    starts, stops, kills and reaps the workers; sees that none hangs
  *     worker.c    a worker: its threads, and which calls they make
- *     locks.c money.c runs.c streams.c others.c hammer.c      the calls, and what must hold at each
- *     arena.c     the segment of a round, and what lies in it
- *     census.c    what must hold when all are dead
- *     notes.c     what workers tell the driver; report.c prints it when something is wrong
+ *     locks.c money.c runs.c blocks.c streams.c others.c hammer.c      the calls, and what must
+ * hold at each arena.c     the segment of a round, and what lies in it census.c    what must hold
+ * when all are dead notes.c     what workers tell the driver; report.c prints it when something is
+ * wrong
  */
 #ifndef TESTS_SOAK_SOAK_H
 #define TESTS_SOAK_SOAK_H
@@ -101,14 +101,17 @@ void note_failure(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* ---- the segment of a round (arena.c) ------------------------------------------------------ */
 
-#define STRICT  6u  /* accounts whose locks are only ever held inside transactions */
-#define LOOSE   4u  /* accounts whose locks are taken inside and outside */
-#define TWINS   5u  /* two words under a lock, without a transaction */
-#define RUNS    24u /* of pages */
-#define STREAMS 4u
-#define ANVILS  3u /* locks, and twins under transactions, that are hammered on */
-#define MONEY   1000
-#define BIG     6000u /* bytes: more than a slot's undo log holds */
+#define STRICT       6u  /* accounts whose locks are only ever held inside transactions */
+#define LOOSE        4u  /* accounts whose locks are taken inside and outside */
+#define TWINS        5u  /* two words under a lock, without a transaction */
+#define RUNS         24u /* of pages */
+#define STREAMS      4u
+#define SHELVES      3u  /* for blocks */
+#define PLACES       20u /* on each */
+#define SURE_SHELVES 3u  /* whose locks are only ever held inside transactions */
+#define ANVILS       3u  /* locks, and twins under transactions, that are hammered on */
+#define MONEY        1000
+#define BIG          6000u /* bytes: more than a slot's undo log holds */
 
 #define STREAM_CAPACITY UINT64_C(4096)
 #define STREAM_ROOM     (STREAM_CAPACITY + 1024)
@@ -150,6 +153,11 @@ struct stream {
     char place[STREAM_ROOM] __attribute__((aligned(HF_PIPE_ALIGNMENT)));
 };
 
+struct shelf {
+    struct guard guard;
+    hf_off place[PLACES];
+};
+
 /* The root. Locks are taken in the order in which they stand here. */
 struct table {
     struct twin twin[TWINS];
@@ -161,6 +169,8 @@ struct table {
     hf_mutex mortal;
     volatile uint64_t mortal_state;
     struct run run[RUNS];
+    struct shelf shelf[SHELVES];
+    struct shelf sure_shelf[SURE_SHELVES];
     hf_mutex anvil[ANVILS];
     struct twin sure[ANVILS]; /* their locks are only ever held inside transactions */
     struct stream stream[STREAMS];
@@ -290,6 +300,14 @@ void stream(struct actor *a);
 void hammer_locks(struct actor *a);
 void hammer_transactions(struct actor *a);
 void hammer_pages(struct actor *a);
+
+void change_shelf(struct actor *a);
+void reserve_and_leave(struct actor *a);
+void trim_heap(struct actor *a);
+void change_sure_shelves(struct actor *a);
+void hammer_blocks(struct actor *a);
+/* In the census: the blocks in use are those on the shelves; all can be freed. */
+bool blocks_are_good(hf_segment *segment, struct table *t);
 
 void look_around(struct actor *a);
 void recover(struct actor *a);

@@ -148,6 +148,10 @@ static const struct {
     {2, grow},
     {1, trim},
     {1, pages_inside_a_transaction},
+    {16, change_shelf},
+    {3, reserve_and_leave},
+    {2, trim_heap},
+    {16, change_sure_shelves},
     {8, stream},
     {2, look_around},
     {2, recover},
@@ -158,6 +162,7 @@ static const struct {
     {10, hammer_locks},
     {10, hammer_transactions},
     {10, hammer_pages},
+    {10, hammer_blocks},
 };
 
 void act(struct actor *a)
