@@ -10,7 +10,18 @@ extern const bench_row mutex_handover_slow;
 extern const bench_row mutex_idle;
 extern const bench_row tx_16;
 extern const bench_row recovery;
+extern const bench_row recovery_million;
 extern const bench_row attach;
+extern const bench_row heap_lifo64;
+extern const bench_row heap_batch64;
+extern const bench_row heap_churn;
+extern const bench_row heap_two;
+extern const bench_row heap_remote;
+extern const bench_row heap_overhead;
+extern const bench_row names_construct_row;
+extern const bench_row names_find_row;
+extern const bench_row names_destroy_row;
+extern const bench_row check_million;
 extern const bench_row transfer_time;
 
 const bench_row *const bench_rows[] = {
@@ -22,7 +33,18 @@ const bench_row *const bench_rows[] = {
     &mutex_idle,
     &tx_16,
     &recovery,
+    &recovery_million,
     &attach,
+    &heap_lifo64,
+    &heap_batch64,
+    &heap_churn,
+    &heap_two,
+    &heap_remote,
+    &heap_overhead,
+    &names_construct_row,
+    &names_find_row,
+    &names_destroy_row,
+    &check_million,
     &transfer_time,
     NULL,
 };

@@ -51,6 +51,7 @@ need_bench() {
     need g++ have c++
     need libboost1.81-dev boost_is_new
     need libpmemobj-dev library libpmemobj
+    need libmimalloc-dev test -e /usr/include/mimalloc.h
 }
 need_format() { need clang-format have clang-format; }
 need_lint() {
