@@ -244,8 +244,9 @@ void census(struct arena *arena)
     hf_segment *segment = arena->segment;
     bool good = recover_all(segment, "census") &&
                 is_whole(segment, linked_pages(arena->table), 1, "census") &&
-                locks_are_good(arena->table) && blocks_are_good(segment, arena->table) &&
-                runs_are_good(segment, arena->table) && leaves_nobody(segment);
+                locks_are_good(arena->table) && names_are_good(segment) &&
+                blocks_are_good(segment, arena->table) && runs_are_good(segment, arena->table) &&
+                leaves_nobody(segment);
     for (unsigned i = 0; good && i < 2; i++) {
         good = side_is_good(arena, i);
     }

@@ -306,6 +306,13 @@ void reserve_and_leave(struct actor *a);
 void trim_heap(struct actor *a);
 void change_sure_shelves(struct actor *a);
 void hammer_blocks(struct actor *a);
+void change_names(struct actor *a);
+void change_names_surely(struct actor *a);
+/* In the census: all objects are what they were made, pairs are whole; all can be destroyed. */
+bool names_are_good(hf_segment *segment);
+/* What the index of names holds of the heap then: one block of so many bytes, or none. */
+uint64_t index_bytes(hf_segment *segment);
+
 /* In the census: the blocks in use are those on the shelves; all can be freed. */
 bool blocks_are_good(hf_segment *segment, struct table *t);
 

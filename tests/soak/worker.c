@@ -151,6 +151,8 @@ static const struct {
     {16, change_shelf},
     {3, reserve_and_leave},
     {2, trim_heap},
+    {10, change_names},
+    {10, change_names_surely},
     {16, change_sure_shelves},
     {8, stream},
     {2, look_around},
