@@ -97,6 +97,13 @@ extern "C" int boost_find_setup(void *shared, void **state)
     return errors;
 }
 
+extern "C" int boost_find_random(void *state, double *cost)
+{
+    return with(state, [&](void *heap, const names_table *table) {
+        return names_find_random(find, heap, table, cost);
+    });
+}
+
 extern "C" int boost_find_run(void *state, double *cost)
 {
     return with(state, [&](void *heap, const names_table *table) {

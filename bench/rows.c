@@ -20,6 +20,7 @@ extern const bench_row heap_remote;
 extern const bench_row heap_overhead;
 extern const bench_row names_construct_row;
 extern const bench_row names_find_row;
+extern const bench_row names_find_random_row;
 extern const bench_row names_destroy_row;
 extern const bench_row check_million;
 extern const bench_row transfer_time;
@@ -43,6 +44,7 @@ const bench_row *const bench_rows[] = {
     &heap_overhead,
     &names_construct_row,
     &names_find_row,
+    &names_find_random_row,
     &names_destroy_row,
     &check_million,
     &transfer_time,
