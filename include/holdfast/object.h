@@ -15,10 +15,10 @@
  *
  * Construct is atomic: the name is there with its object initialised, or not at all. The
  * initialiser runs before anybody can find the object, without any lock held, and may use the
- * segment; if it fails, or the thread dies in it, the block is freed (what it has allocated itself
- * is not, outside a transaction); if the thread jumps out of it, at the thread's end. Of several
- * who construct one name, one wins; the initialisers of the others may have run, on a block that is
- * freed then.
+ * segment, but not leave it (hf_thread_leave, the last close); if it fails, or the thread dies in
+ * it, the block is freed (what it has allocated itself is not, outside a transaction); if the
+ * thread jumps out of it, at the thread's end. Of several who construct one name, one wins; the
+ * initialisers of the others may have run, on a block that is freed then.
  *
  * Find takes no lock, works on a read-only segment, and never waits, not even for the dead. It does
  * not pin what it finds: do not destroy what others may still use.
