@@ -132,7 +132,7 @@ typedef struct hf_object_cursor {
  */
 HF_API int hf_object_next(hf_segment *segment, hf_object_cursor *cursor, hf_object_info *info);
 
-/* How many named and unique ones there are, open transactions' included. */
+/* How many named and unique ones there are, open transactions' included. -EAGAIN as find. */
 HF_API int hf_object_count(hf_segment *segment, uint64_t *count);
 
 /* ---- typed ------------------------------------------------------------------------------- */

@@ -397,6 +397,9 @@ static int next_in_bucket(struct view *view, hf_object_cursor *cursor, struct ta
         struct found found;
         hf_object_cursor next;
         int error = table_now(view, table);
+        if (error == -EBADMSG && !is_now(view, table)) {
+            continue; /* freed since, and something else by now */
+        }
         if (error != 0) {
             return error;
         }
@@ -931,11 +934,17 @@ void names_sweep(struct participant *p)
 
 int names_count(struct view *view, uint64_t *count)
 {
-    struct table table;
-    int error = table_now(view, &table);
-    bool busy = load_relaxed(&header_of(view)->names_busy) != 0;
-    *count = error != 0 ? 0
-             : busy     ? count_objects(view, &table)
-                        : load_relaxed(&header_of(view)->named);
-    return error == -ENOENT ? 0 : error;
+    for (unsigned tries = 0; tries < TRIES; tries++) {
+        struct table table;
+        int error = table_now(view, &table);
+        bool busy = load_relaxed(&header_of(view)->names_busy) != 0;
+        *count = error != 0 ? 0
+                 : busy     ? count_objects(view, &table)
+                            : load_relaxed(&header_of(view)->named);
+        fence_loads();
+        if (error == -ENOENT || is_now(view, &table)) {
+            return error == -ENOENT ? 0 : error;
+        }
+    }
+    return -EAGAIN;
 }
