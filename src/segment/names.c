@@ -46,6 +46,14 @@
 #define TRIES         64u
 #define STEPS_MAX     100000u /* in one list; a hostile one may be endless */
 
+/* Of functions that read what others may write meanwhile, and find out afterwards whether they did.
+ */
+#if defined(__GNUC__)
+#define OPTIMISTIC __attribute__((no_sanitize("thread")))
+#else
+#define OPTIMISTIC
+#endif
+
 static const uint64_t lock_offset = offsetof(struct segment_header, names_lock);
 
 /* ---- the table --------------------------------------------------------------------------- */
@@ -60,7 +68,7 @@ struct table {
 };
 
 /* -ENOENT: there is none; -EBADMSG. */
-static int table_at(struct view *view, uint64_t offset, struct table *table)
+OPTIMISTIC static int table_at(struct view *view, uint64_t offset, struct table *table)
 {
     *table = (struct table){.offset = offset};
     if (offset == 0) {
@@ -105,7 +113,7 @@ static struct object *object_at(struct view *view, uint64_t block)
 
 /* ---- one object -------------------------------------------------------------------------- */
 
-int names_read(struct view *view, uint64_t block, struct found *found)
+OPTIMISTIC int names_read(struct view *view, uint64_t block, struct found *found)
 {
     struct object *object = object_at(view, block);
     if (object == NULL) {
@@ -145,7 +153,8 @@ same_bytes(const char *a, const char *b, uint32_t length)
 }
 
 /* The name by which it is found. */
-static const char *name_in(struct view *view, const struct found *found, uint32_t *length)
+OPTIMISTIC static const char *name_in(struct view *view, const struct found *found,
+                                      uint32_t *length)
 {
     const char *strings = view->base + found->block + sizeof(struct object);
     bool unique = found->kind == HF_OBJECT_UNIQUE;
@@ -153,8 +162,8 @@ static const char *name_in(struct view *view, const struct found *found, uint32_
     return unique ? strings + found->name_length + 1 : strings;
 }
 
-static bool matches(struct view *view, const struct object *object, uint64_t block,
-                    const struct name_key *key, struct found *found)
+OPTIMISTIC static bool matches(struct view *view, const struct object *object, uint64_t block,
+                               const struct name_key *key, struct found *found)
 {
     uint32_t length;
     if (load_relaxed(&object->hash) != key->hash || names_read(view, block, found) != 0 ||
@@ -190,7 +199,7 @@ struct standing {
     uint64_t tx;
 };
 
-static struct standing standing_of(struct view *view, const struct object *object)
+OPTIMISTIC static struct standing standing_of(struct view *view, const struct object *object)
 {
     uint64_t state = load_acquire(&object->state); /* partner: insert, names_kill */
     for (unsigned tries = 0; tries < TRIES; tries++) {
@@ -264,8 +273,8 @@ static bool may_be_replaced(struct view *view, const struct passed *passed, shar
                            (passed->pending != 0 && state_tx(view, passed->pending) != TX_ACTIVE));
 }
 
-static int search(struct view *view, const struct table *table, const struct name_key *key,
-                  struct found *found)
+OPTIMISTIC static int search(struct view *view, const struct table *table,
+                             const struct name_key *key, struct found *found)
 {
     struct passed passed = {0};
     shared_u64 *first = &table->buckets[key->hash & table->mask].first;
@@ -292,7 +301,7 @@ static int search(struct view *view, const struct table *table, const struct nam
     return may_be_replaced(view, &passed, first, was_first) ? -EAGAIN : -ENOENT;
 }
 
-int names_find(struct view *view, const struct name_key *key, struct found *found)
+OPTIMISTIC int names_find(struct view *view, const struct name_key *key, struct found *found)
 {
     int error = -EAGAIN;
     for (unsigned tries = 0; tries < TRIES; tries++) {
@@ -318,7 +327,7 @@ int names_find(struct view *view, const struct name_key *key, struct found *foun
     return -EAGAIN;
 }
 
-void names_tell(struct view *view, const struct found *found, hf_object_info *info)
+OPTIMISTIC void names_tell(struct view *view, const struct found *found, hf_object_info *info)
 {
     const char *strings = view->base + found->block + sizeof(struct object);
     memset(info, 0, sizeof *info);
@@ -355,8 +364,9 @@ static bool is_before(const hf_object_cursor *a, const hf_object_cursor *b)
 
 /* The first of the cursor's bucket that is behind the cursor, at *next; -ENOENT. Of a list that
    nobody changes meanwhile. */
-static int step_in(struct view *view, const struct table *table, const hf_object_cursor *cursor,
-                   hf_object_cursor *next, struct found *found)
+OPTIMISTIC static int step_in(struct view *view, const struct table *table,
+                              const hf_object_cursor *cursor, hf_object_cursor *next,
+                              struct found *found)
 {
     uint32_t me = my_number(view);
     uint64_t bucket = cursor->hash & table->mask;
@@ -390,8 +400,8 @@ static bool step_over(const struct table *table, hf_object_cursor *cursor)
 }
 
 /* The next one in the cursor's bucket; *table is the one looked at. */
-static int next_in_bucket(struct view *view, hf_object_cursor *cursor, struct table *table,
-                          hf_object_info *info)
+OPTIMISTIC static int next_in_bucket(struct view *view, hf_object_cursor *cursor,
+                                     struct table *table, hf_object_info *info)
 {
     for (unsigned tries = 0; tries < TRIES; tries++) {
         struct found found;
@@ -491,7 +501,7 @@ static void drop_previous(struct participant *p, struct name_table *at)
 }
 
 /* Of a table in good order. */
-static uint64_t count_objects(struct view *view, const struct table *table)
+OPTIMISTIC static uint64_t count_objects(struct view *view, const struct table *table)
 {
     uint64_t count = 0;
     uint64_t most =
