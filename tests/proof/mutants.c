@@ -259,7 +259,15 @@ static size_t case_count;
 typedef enum level { LEVEL_FREEZE, LEVEL_FAULTS, LEVEL_KILL, LEVELS } level;
 static const char *const level_words[] = {"freeze", "faults", "kill"};
 
-static void find_cases(void)
+static void add_case(const regex_t *among, struct test_case c)
+{
+    require(case_count < CASES_MAX, "too many scenarios");
+    if (regexec(among, c.name, 0, NULL, 0) == 0) {
+        cases[case_count++] = c;
+    }
+}
+
+static void find_cases(const regex_t *among)
 {
     static const struct scenario_table *const tables[] = {&pipe_scenarios,  &segment_scenarios,
                                                           &mutex_scenarios, &tx_scenarios,
@@ -267,13 +275,11 @@ static void find_cases(void)
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (size_t i = 0; i < tables[t]->count; i++) {
             const struct scenario *scenario = &tables[t]->scenarios[i];
-            require(case_count < CASES_MAX, "too many scenarios");
-            cases[case_count++] = (struct test_case){.name = scenario->name, .scenario = scenario};
+            add_case(among, (struct test_case){.name = scenario->name, .scenario = scenario});
         }
     }
     for (size_t i = 0; i < pair_count; i++) {
-        require(case_count < CASES_MAX, "too many pairs");
-        cases[case_count++] = (struct test_case){.name = pairs[i].name, .pair = &pairs[i]};
+        add_case(among, (struct test_case){.name = pairs[i].name, .pair = &pairs[i]});
     }
 }
 
@@ -412,7 +418,8 @@ static void try_mutant(size_t n)
 /* ---- the gate ---------------------------------------------------------------------------- */
 
 struct options {
-    regex_t only;
+    regex_t only;  /* mutants */
+    regex_t cases; /* what they are put to */
     const char *equivalents;
     const char *output;
     unsigned long sample;
@@ -519,17 +526,20 @@ static bool write_results(const char *path, json_t *results)
 
 static bool parse(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {{"only", required_argument, NULL, 'o'},
-                                            {"equivalents", required_argument, NULL, 'e'},
-                                            {"sample", required_argument, NULL, 's'},
-                                            {"output", required_argument, NULL, 'f'},
-                                            {0}};
+    static const struct option options[] = {
+        {"only", required_argument, NULL, 'o'},        {"cases", required_argument, NULL, 'c'},
+        {"equivalents", required_argument, NULL, 'e'}, {"sample", required_argument, NULL, 's'},
+        {"output", required_argument, NULL, 'f'},      {0}};
     const char *only = "";
+    const char *among = "";
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
         case 'o':
             only = optarg;
+            break;
+        case 'c':
+            among = optarg;
             break;
         case 'e':
             o->equivalents = optarg;
@@ -544,7 +554,8 @@ static bool parse(int argc, char **argv, struct options *o)
             return false;
         }
     }
-    return o->equivalents != NULL && regcomp(&o->only, only, REG_EXTENDED | REG_NOSUB) == 0;
+    return o->equivalents != NULL && regcomp(&o->only, only, REG_EXTENDED | REG_NOSUB) == 0 &&
+           regcomp(&o->cases, among, REG_EXTENDED | REG_NOSUB) == 0;
 }
 
 int main(int argc, char **argv)
@@ -552,13 +563,13 @@ int main(int argc, char **argv)
     struct options o = {0};
     if (!parse(argc, argv, &o)) {
         (void)fprintf(stderr, "usage: holdfast-mutants --equivalents FILE [--only REGEX] "
-                              "[--sample N] [--output FILE]\n");
+                              "[--cases REGEX] [--sample N] [--output FILE]\n");
         return 2;
     }
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     require(shared != MAP_FAILED, "memory");
     find_mutants();
-    find_cases();
+    find_cases(&o.cases);
     if (!read_equivalents(o.equivalents) || !visit_all()) {
         return 1;
     }
@@ -578,6 +589,7 @@ int main(int argc, char **argv)
     bool written = o.output == NULL || write_results(o.output, results);
     json_decref(results);
     regfree(&o.only);
+    regfree(&o.cases);
     (void)printf("%lu mutants, %lu caught, %lu equivalent, %lu failures\n", run, run - equivalent,
                  equivalent, failures);
     return run == 0 ? 2 : failures == 0 && written ? 0 : 1;
