@@ -664,7 +664,7 @@ static int make_room(struct participant *p, uint64_t count, struct table *table)
 {
     uint64_t buckets = table->offset == 0 ? FIRST_BUCKETS : table->mask + 1;
     bool enough = table->offset != 0 && count <= buckets;
-    while (count > buckets) {
+    while (count > buckets && buckets <= BUCKETS_MAX) { /* the count may be anything */
         buckets *= 2;
     }
     return enough ? 0 : grow(p, buckets, table);
