@@ -671,10 +671,11 @@ static int make_room(struct participant *p, uint64_t count, struct table *table)
 }
 
 /* Whose open transaction is in the way: if that one is dead, it is recovered, and all is tried
-   again. */
+   again. So it is if the transaction is over by now: another may have recovered it. */
 static bool is_out_of_the_way(struct participant *p, uint64_t state)
 {
-    return recovery_of(p, (uint32_t)(state >> OBJECT_SLOT_SHIFT) & SLOT_NUMBER_MAX);
+    return recovery_of(p, (uint32_t)(state >> OBJECT_SLOT_SHIFT) & SLOT_NUMBER_MAX) ||
+           state_tx(p->view, state) != TX_ACTIVE;
 }
 
 /* May the caller have the name? 0, -EEXIST, -EBUSY: *busy is the state of the one in the way. */
