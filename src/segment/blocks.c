@@ -210,11 +210,12 @@ void span_give_back(struct participant *p, struct span *span)
     uint64_t first = look.start / SEGMENT_PAGE;
     if (pages_are_used(view, first, look.pages)) {
         uint64_t link = (uint64_t)((char *)&span->start - view->base);
+        store_relaxed(&header_of(view)->span_hint, 0); /* first: who dies leaves it low */
+        crash_fence();
         pages_record(p->slot, OP_PAGES_FREE, first, look.pages, link);
         HF_LOG_STORE(&span->start, 0);
         pages_release(view, first, look.pages);
         HF_LOG_STORE(&p->slot->op, OP_NONE);
-        store_relaxed(&header_of(view)->span_hint, 0);
     }
     pages_free_lock(p);
 }
