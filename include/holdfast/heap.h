@@ -20,7 +20,8 @@
  * else may write it meanwhile: it lies in memory that the caller has under a lock, or that others
  * do not know of yet.
  *
- * Any process may free any block. A block is aligned to 16 bytes, one of a power of two to as many,
+ * Any process may free any block, except one that a thread has reserved and not published: that is
+ * its thread's alone. A block is aligned to 16 bytes, one of a power of two to as many,
  * up to a page, counted from the segment's start. Blocks of more than 8 KiB are whole pages. The
  * contents are undefined. Memory that has been freed is used for any size again.
  *

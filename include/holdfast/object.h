@@ -111,7 +111,6 @@ typedef struct hf_object_info {
     void *object;
     hf_object_kind kind;
     uint64_t size;                   /* bytes of an element */
-    uint64_t alignment;              /* bytes */
     uint64_t count;                  /* elements */
     char name[HF_NAME_MAX + 1];      /* empty unless it is named */
     char type[HF_TYPE_NAME_MAX + 1]; /* its type's name */

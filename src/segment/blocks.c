@@ -585,7 +585,7 @@ static void settle_small(struct view *view, uint64_t op, uint64_t offset, const 
     }
     uint32_t word = block.index / 64;
     if (op == OP_FREE_OTHERS) {
-        (void)fetch_or_relaxed(&block.span->freed[word], block_bit(&block));
+        (void)fetch_or_release(&block.span->freed[word], block_bit(&block));
     } else {
         store_relaxed(&block.span->taken[word],
                       load_relaxed(&block.span->taken[word]) & ~block_bit(&block));

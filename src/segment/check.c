@@ -277,7 +277,8 @@ static bool is_quiet(struct view *view)
     for (uint32_t n = 1; n <= slots && quiet; n++) {
         const struct slot *slot = view_slot(view, n);
         uint64_t claim = load_acquire(&slot->claim);
-        quiet = load_relaxed(&slot->op) == OP_NONE &&
+        bool held = claim_by(claim) != 0 && claim_by(claim) != n; /* by who is at what is in it */
+        quiet = load_relaxed(&slot->op) == OP_NONE && !held &&
                 (claim & (CLAIM_CLAIMING | CLAIM_UNRECOVERED)) == 0;
     }
     return quiet;

@@ -328,6 +328,9 @@ static int resize_or_move(struct participant *p, uint64_t size, void **block)
     if (error != 1) {
         return error;
     }
+    if (!view_holds(p->view, offset, size_of(&old))) {
+        return -EBADMSG;
+    }
     /* Room for both entries of a move, so that the second cannot fail. */
     error = tx_is_open(p) ? tx_reserve(p, sizeof(struct log_trailer)) : 0;
     error = error != 0 ? error : alloc_any(p, size, &moved);

@@ -7,6 +7,7 @@
 #include "os/os.h"
 #include "segment/handle.h"
 #include "segment/heap.h"
+#include "segment/names.h"
 #include "segment/pages.h"
 #include "segment/recovery.h"
 #include "segment/tx.h"
@@ -215,6 +216,8 @@ int hf_segment_recover(hf_segment *segment, unsigned *recovered)
         return error;
     }
     unsigned count = recovery_of_all(p);
+    names_sweep(p); /* what recovery, which takes no locks, has left for who does */
+    (void)large_sweep(p);
     if (recovered != NULL) {
         *recovered = count;
     }
