@@ -82,26 +82,9 @@ bool heap_is_over(struct view *view, uint64_t heap)
 
 /* ---- spans ------------------------------------------------------------------------------- */
 
-static uint64_t run_pages(uint32_t run)
-{
-    return slot_run_pages(run);
-}
-
-/* The address of a run of descriptors, checked once. */
 static char *run_address(struct view *view, uint32_t run)
 {
-    char *address = load_acquire(&view->span_runs[run]);
-    if (address != NULL) {
-        return address;
-    }
-    uint64_t offset = load_acquire(&header_of(view)->span_runs[run]); /* partner: pages_alloc */
-    if (offset == 0 || offset % SEGMENT_PAGE != 0 ||
-        !view_holds(view, offset, run_pages(run) * SEGMENT_PAGE)) {
-        return NULL;
-    }
-    address = view->base + offset;
-    store_release(&view->span_runs[run], address);
-    return address;
+    return view_run(view, view->span_runs, header_of(view)->span_runs, run);
 }
 
 struct span *span_at(struct view *view, uint64_t number)
@@ -120,7 +103,7 @@ uint64_t spans_count(struct view *view)
 {
     uint64_t pages = 0;
     for (uint32_t run = 0; run < SPAN_RUNS && run_address(view, run) != NULL; run++) {
-        pages += run_pages(run);
+        pages += slot_run_pages(run);
     }
     return pages * SPANS_PER_PAGE;
 }
@@ -143,7 +126,7 @@ static int find_descriptor(struct participant *p, struct span **span, uint64_t *
         return -ENOMEM;
     }
     uint64_t link = offsetof(struct segment_header, span_runs) + run * sizeof header->span_runs[0];
-    int error = pages_alloc_locked(p, run_pages(run), link, true);
+    int error = pages_alloc_locked(p, slot_run_pages(run), link, true);
     *number = count;
     *span = error == 0 ? span_at(view, count) : NULL;
     return error != 0 ? error : *span == NULL ? -EBADMSG : 0;
@@ -468,7 +451,7 @@ bool large_sweep(struct participant *p)
     struct segment_header *header = header_of(p->view);
     bool any = false;
     bool left = false;
-    uint64_t doomed = load_acquire(&header->doomed); /* partner: large_doom */
+    uint64_t doomed = load_acquire(&header->doomed); /* partner: doom */
     if (doomed == load_relaxed(&header->swept) || pages_take_lock(p, HF_FOREVER) != 0) {
         return false;
     }
@@ -484,9 +467,9 @@ bool large_sweep(struct participant *p)
     return any;
 }
 
-/* ---- recovery ---------------------------------------------------------------------------- */
+/* ---- in the name of a slot ---------------------------------------------------------------- */
 
-/* The block is in the state that its record, if any, says it is going to. */
+/* Frees one that is not in a span of the slot's. */
 static void make_free(struct view *view, const struct block *block)
 {
     if (block->span == NULL) {
@@ -556,6 +539,8 @@ uint64_t block_free_logged(struct view *view, struct slot *slot, const struct bl
     return 0;
 }
 
+/* ---- recovery ---------------------------------------------------------------------------- */
+
 /* The dead has held the pages' lock from before its record to after it. */
 static void settle_large(struct view *view, const struct slot *slot, uint64_t op,
                          const shared_u64 *link)
@@ -583,14 +568,11 @@ static void settle_small(struct view *view, uint64_t op, uint64_t offset, const 
     if (linked || block_find(view, offset, &block) != 0 || block.span == NULL) {
         return;
     }
-    uint32_t word = block.index / 64;
     if (op == OP_FREE_OTHERS) {
-        (void)fetch_or_release(&block.span->freed[word], block_bit(&block));
+        make_free(view, &block);
     } else {
-        store_relaxed(&block.span->taken[word],
-                      load_relaxed(&block.span->taken[word]) & ~block_bit(&block));
+        (void)free_own(&block);
     }
-    crash_fence();
 }
 
 /* Of an object that is to be a transaction's, whether its log knew of it yet decides. */

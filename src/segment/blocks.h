@@ -4,7 +4,7 @@
  * knows how a thread chooses among its spans (heap.h).
  *
  * A span is its owner's: it alone takes blocks from it. The owner is a heap, and a heap is over
- * once its slot says another one, or none: then the span is to be had (block_adopt).
+ * once its slot says another one, or none: then the span is to be had (span_adopt).
  */
 #ifndef HF_SEGMENT_BLOCKS_H
 #define HF_SEGMENT_BLOCKS_H

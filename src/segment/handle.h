@@ -43,6 +43,14 @@ static inline int enter(hf_segment *segment, struct participant **participant)
     return call_begin(p);
 }
 
+/* The link's offset; 0 if it is no link in the segment's memory for users. */
+static inline uint64_t link_offset(struct view *view, const hf_off *link)
+{
+    uint64_t offset = (uint64_t)((const char *)link - view->base);
+    bool user = offset / SEGMENT_PAGE >= view->first_page;
+    return user && view_word(view, offset) != NULL ? offset : 0;
+}
+
 /* The participant in the segment that the address lies in. -EINVAL: none that is open here. */
 int participant_at(const void *address, struct participant **participant);
 

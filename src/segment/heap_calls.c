@@ -22,14 +22,6 @@ static uint64_t offset_in(const struct participant *p, const void *address)
     return (uint64_t)((const char *)address - p->view->base);
 }
 
-/* The link's offset; 0 if it is no link in the segment's memory for users. */
-static uint64_t link_offset(struct view *view, const hf_off *link)
-{
-    uint64_t offset = (uint64_t)((const char *)link - view->base);
-    bool user = offset / SEGMENT_PAGE >= view->first_page;
-    return user && view_word(view, offset) != NULL ? offset : 0;
-}
-
 /* ---- taking ------------------------------------------------------------------------------ */
 
 /* Logged first, then taken. */

@@ -284,3 +284,13 @@ int lock_take_slowly(struct participant *p, struct lock *lock, uint64_t offset, 
     HF_LOG_STORE(&p->slot->intent, 0);
     return result == -EDEADLK ? take_back(lock) : result;
 }
+
+int lock_take_own(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns)
+{
+    int error = lock_take(p, lock, offset, timeout_ns);
+    if (error == -EOWNERDEAD) {
+        (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
+        return 0;
+    }
+    return error == -ENOTRECOVERABLE ? -EBADMSG : error;
+}

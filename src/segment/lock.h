@@ -27,6 +27,7 @@
 #include "segment/participant.h"
 
 #define lock_take_slowly hf_lock_take_slowly
+#define lock_take_own    hf_lock_take_own
 #define lock_free_as     hf_lock_free_as
 #define lock_unlink      hf_lock_unlink
 #define lock_is_held     hf_lock_is_held
@@ -82,6 +83,10 @@ static inline int lock_take(struct participant *p, struct lock *lock, uint64_t o
     lock_link(slot, lock, offset);
     return 0;
 }
+
+/* The same of the library's own locks, whose words are damaged if they speak of a dead owner:
+   recovery never has them do so. 0, -EBUSY, -ETIMEDOUT, -EDEADLK, -EBADMSG. */
+int lock_take_own(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns);
 
 /* Frees the lock, which is ours. */
 static inline void lock_free(struct participant *p, struct lock *lock, uint64_t offset)

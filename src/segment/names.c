@@ -138,12 +138,7 @@ OPTIMISTIC int names_read(struct view *view, uint64_t block, struct found *found
     return good ? 0 : -EBADMSG;
 }
 
-/* Others may write there while we look: whether it was so is found out afterwards. */
-#if defined(__GNUC__)
-__attribute__((no_sanitize("thread")))
-#endif
-static bool
-same_bytes(const char *a, const char *b, uint32_t length)
+OPTIMISTIC static bool same_bytes(const char *a, const char *b, uint32_t length)
 {
     uint32_t i = 0;
     while (i < length && *(const volatile char *)(a + i) == b[i]) {
@@ -587,13 +582,9 @@ static void unlock_names(struct participant *p)
 static int lock_names(struct participant *p, struct table *table)
 {
     struct segment_header *header = header_of(p->view);
-    int error = lock_take(p, &header->names_lock, lock_offset, HF_FOREVER);
-    if (error == -EOWNERDEAD) { /* recovery never says so of this lock */
-        (void)fetch_and_relaxed(&header->names_lock.word, ~LOCK_OWNER_DIED);
-        error = 0;
-    }
+    int error = lock_take_own(p, &header->names_lock, lock_offset, HF_FOREVER);
     if (error != 0) {
-        return error == -ENOTRECOVERABLE ? -EBADMSG : error;
+        return error;
     }
     if (load_relaxed(&header->names_busy) != 0) {
         error = tidy(p, table);

@@ -36,17 +36,12 @@ static const uint64_t lock_offset = offsetof(struct segment_header, pages_lock);
 int pages_take_lock(struct participant *p, int64_t timeout_ns)
 {
     struct segment_header *header = header_of(p->view);
-    struct lock *lock = &header->pages_lock;
-    int error = lock_take(p, lock, lock_offset, timeout_ns);
-    if (error == -EOWNERDEAD) { /* recovery never says so of this lock */
-        (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
-        error = 0;
-    }
+    int error = lock_take_own(p, &header->pages_lock, lock_offset, timeout_ns);
     if (error == 0) { /* before anything is changed; partner: hf_check */
         store_relaxed(&header->changes, load_relaxed(&header->changes) + 1);
         crash_fence();
     }
-    return error == -ENOTRECOVERABLE ? -EBADMSG : error;
+    return error;
 }
 
 void pages_free_lock(struct participant *p)

@@ -147,14 +147,6 @@ int hf_segment_root(hf_segment *segment, uint64_t size, void **root)
     return call_end(p, error);
 }
 
-/* The link's offset; 0 if it is no link in the segment. */
-static uint64_t link_offset(struct view *view, const hf_off *link)
-{
-    uint64_t offset = (uint64_t)((const char *)link - view->base);
-    bool user = offset / SEGMENT_PAGE >= view->first_page;
-    return user && view_word(view, offset) != NULL ? offset : 0;
-}
-
 static uint64_t pages_in(uint64_t bytes)
 {
     return bytes > SEGMENT_SIZE_MAX ? 0 : round_up(bytes, SEGMENT_PAGE) / SEGMENT_PAGE;

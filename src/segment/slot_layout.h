@@ -72,8 +72,8 @@ enum {
     OP_ALLOC = 6,       /* (block's offset, -, link): the block is the link's once it names it */
     OP_FREE = 7,        /* freed in the owner's span once the link is cleared, or without a link */
     OP_FREE_OTHERS = 8, /* the same, of another owner's span */
-    OP_MOVE = 10,     /* (block's offset, a word, link): once the link names it the word does not */
-    OP_LARGE_DOOM = 9 /* (first): a large block is freed without the lock of the pages */
+    OP_LARGE_DOOM = 9,  /* (first): a large block is freed without the lock of the pages */
+    OP_MOVE = 10 /* (block's offset, a word, link): once the link names it the word does not */
 };
 
 /* What freeing a lock says of its data. */

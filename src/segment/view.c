@@ -260,21 +260,25 @@ bool view_refresh(struct view *view, uint64_t offset, uint64_t length)
     return range_within(offset, length, load_relaxed(&view->known));
 }
 
-/* The address of a run of slot pages, checked once. */
-static char *run_address(struct view *view, uint32_t run)
+char *view_run(struct view *view, char *_Atomic *known, const shared_u64 *offsets, uint32_t run)
 {
-    char *address = load_acquire(&view->slot_runs[run]);
+    char *address = load_acquire(&known[run]);
     if (address != NULL) {
         return address;
     }
-    uint64_t offset = load_acquire(&header_of(view)->slot_runs[run]); /* partner: pages_alloc */
+    uint64_t offset = load_acquire(&offsets[run]); /* partner: pages_alloc */
     if (offset == 0 || offset % SEGMENT_PAGE != 0 ||
         !view_holds(view, offset, slot_run_pages(run) * SEGMENT_PAGE)) {
         return NULL;
     }
     address = view->base + offset;
-    store_release(&view->slot_runs[run], address);
+    store_release(&known[run], address);
     return address;
+}
+
+static char *run_address(struct view *view, uint32_t run)
+{
+    return view_run(view, view->slot_runs, header_of(view)->slot_runs, run);
 }
 
 struct slot_page *view_slot_page(struct view *view, uint32_t number)

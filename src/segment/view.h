@@ -32,6 +32,7 @@
 #define view_slot_page        hf_view_slot_page
 #define view_slot_page_offset hf_view_slot_page_offset
 #define view_slots            hf_view_slots
+#define view_run              hf_view_run
 #define fork_word             hf_fork_word
 
 typedef enum view_kind {
@@ -177,5 +178,9 @@ static inline uint64_t slot_run_pages(uint32_t run)
 {
     return run == 0 ? 1 : UINT64_C(1) << (run - 1);
 }
+
+/* The address of one of several runs of so many pages each, whose offsets stand in the segment and
+   are checked once: `known` keeps the addresses. NULL: it is not there. */
+char *view_run(struct view *view, char *_Atomic *known, const shared_u64 *offsets, uint32_t run);
 
 #endif
