@@ -26,8 +26,8 @@
  *     bits  2-13  the slot of the transaction that made it so
  *     bits 14-63  the number of that transaction (slot.tx)
  *
- * What it means is up to the transaction (names.c): so all of a transaction's objects appear, and
- * vanish, with its commit.
+ * What it means is up to the transaction (names_read.c): so all of a transaction's objects appear,
+ * and vanish, with its commit.
  */
 enum {
     OBJECT_THERE = 0,
