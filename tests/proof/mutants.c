@@ -109,14 +109,26 @@ struct mutant {
 static struct mutant mutants[MUTANTS_MAX];
 static size_t mutant_count;
 
+/* A scenario or a pair, and what it comes by on the unchanged library. */
+struct test_case {
+    const char *name;
+    const struct scenario *scenario; /* NULL: a pair */
+    const struct pair *pair;
+    bool failed;
+    uint64_t ns; /* that it takes at level 1 */
+    unsigned long due[DUE_MAX];
+    unsigned long due_count;
+    bool visits[SITES_MAX];
+};
+
 /* What children find out. */
 struct shared {
-    bool visited[SITES_MAX];
-    unsigned long due[DUE_MAX]; /* states of the case that is being run */
-    unsigned long due_count;
+    struct test_case cases[CASES_MAX];
     char caught_by[MUTANTS_MAX][TEXT];
 };
 static struct shared *shared;
+static struct test_case *cases;
+static size_t case_count;
 
 static const char *base_name(const char *path)
 {
@@ -164,8 +176,7 @@ static void find_mutants(void)
 {
     require(site_count() > 0 && site_count() <= SITES_MAX, "sites");
     for (size_t i = 0; i < site_count(); i++) {
-        struct mutant_site *site = __start_mutant_sites[i];
-        site->visited = &shared->visited[i];
+        const struct mutant_site *site = __start_mutant_sites[i];
         if (!is_known(site)) {
             require(mutant_count + 2 <= MUTANTS_MAX, "too many mutants");
             for (mutation kind = MUTATION_DELETE; kind <= MUTATION_SWAP; kind++) {
@@ -242,20 +253,6 @@ static bool read_equivalents(const char *path)
 
 /* ---- cases ------------------------------------------------------------------------------- */
 
-/* A scenario or a pair, and what it comes by. */
-struct test_case {
-    const char *name;
-    const struct scenario *scenario; /* NULL: a pair */
-    const struct pair *pair;
-    uint64_t ns; /* that it takes at level 1 */
-    unsigned long due[DUE_MAX];
-    unsigned long due_count;
-    bool visits[SITES_MAX];
-};
-
-static struct test_case cases[CASES_MAX];
-static size_t case_count;
-
 typedef enum level { LEVEL_FREEZE, LEVEL_FAULTS, LEVEL_KILL, LEVELS } level;
 static const char *const level_words[] = {"freeze", "faults", "kill"};
 
@@ -283,18 +280,22 @@ static void find_cases(const regex_t *among)
     }
 }
 
-static void note_due(const struct findings *f)
+static void note_due(struct test_case *c, const struct findings *f)
 {
-    shared->due_count = f->due_count < DUE_MAX ? f->due_count : DUE_MAX;
-    for (unsigned long i = 0; i < shared->due_count; i++) {
-        shared->due[i] = f->due[i];
+    c->due_count = f->due_count < DUE_MAX ? f->due_count : DUE_MAX;
+    for (unsigned long i = 0; i < c->due_count; i++) {
+        c->due[i] = f->due[i];
     }
 }
 
-/* Does the case pass at that level? In a child, whose library may be a mutant. */
-static bool passes(struct test_case *c, level l, bool known)
+/* Does the case pass at that level? In a child, whose library may be a mutant: NULL if it is not.
+ */
+static bool passes(struct test_case *c, level l, const struct mutant *mutant)
 {
-    struct findings f = {.due = c->due, .due_count = c->due_count};
+    bool known = mutant != NULL && mutant->why_equivalent != NULL;
+    unsigned long due[DUE_MAX];
+    memcpy(due, c->due, sizeof due);
+    struct findings f = {.due = due, .due_count = c->due_count};
     struct wish wish = {.only_due = true};
     if (c->pair != NULL) {
         if (l == LEVEL_FREEZE) {
@@ -306,7 +307,9 @@ static bool passes(struct test_case *c, level l, bool known)
     case LEVEL_FREEZE:
         f = (struct findings){0};
         prove_frozen(c->scenario, &wish, &f);
-        note_due(&f);
+        if (mutant == NULL) {
+            note_due(c, &f);
+        }
         break;
     case LEVEL_FAULTS:
         wish.at_most = known ? KNOWN_STATES : FAULTS_STATES;
@@ -335,7 +338,7 @@ static bool run_case(struct test_case *c, level l, const struct mutant *mutant, 
         if (mutant != NULL) {
             become(mutant);
         }
-        _exit(passes(c, l, mutant != NULL && mutant->why_equivalent != NULL) ? 0 : 1);
+        _exit(passes(c, l, mutant) ? 0 : 1);
     }
     int status;
     require(waitpid(pid, &status, 0) == pid, "wait for a case");
@@ -349,21 +352,68 @@ static int compare_cases(const void *left, const void *right)
     return a->ns < b->ns ? -1 : a->ns > b->ns;
 }
 
+/* Processes at work: as many as there are processors, at least. */
+#define WORKERS 2u
+static unsigned working;
+
+static void await_worker(void)
+{
+    require(wait(NULL) > 0, "wait for a worker");
+    working--;
+}
+
+/* Goes on twice: 0 in a new worker, which is to exit. */
+static pid_t fork_worker(void)
+{
+    if (working == WORKERS) {
+        await_worker();
+    }
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    require(pid >= 0, "fork");
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        working = 0;
+    } else {
+        working++;
+    }
+    return pid;
+}
+
+static void await_workers(void)
+{
+    while (working > 0) {
+        await_worker();
+    }
+}
+
+/* In a worker. */
+static void visit(struct test_case *c)
+{
+    for (size_t i = 0; i < site_count(); i++) {
+        __start_mutant_sites[i]->visited = &c->visits[i];
+    }
+    uint64_t start = os_now_ns();
+    c->failed = !run_case(c, LEVEL_FREEZE, NULL, false);
+    c->ns = os_now_ns() - start;
+    if (c->failed) {
+        (void)fprintf(stderr, "FAILED %s: without any mutant\n", c->name);
+    }
+}
+
 /* Every case on the unchanged library. */
 static bool visit_all(void)
 {
     bool good = true;
     for (size_t i = 0; i < case_count; i++) {
-        memset(shared->visited, 0, sizeof shared->visited);
-        uint64_t start = os_now_ns();
-        if (!run_case(&cases[i], LEVEL_FREEZE, NULL, false)) {
-            (void)fprintf(stderr, "FAILED %s: without any mutant\n", cases[i].name);
-            good = false;
+        if (fork_worker() == 0) {
+            visit(&cases[i]);
+            _exit(0);
         }
-        cases[i].ns = os_now_ns() - start;
-        memcpy(cases[i].visits, shared->visited, sizeof shared->visited);
-        memcpy(cases[i].due, shared->due, sizeof shared->due);
-        cases[i].due_count = shared->due_count;
+    }
+    await_workers();
+    for (size_t i = 0; i < case_count; i++) {
+        good = good && !cases[i].failed && cases[i].ns > 0;
     }
     qsort(cases, case_count, sizeof *cases, compare_cases);
     return good;
@@ -480,31 +530,16 @@ static json_t *json_of(const struct mutant *m, const char *caught_by)
     return entry;
 }
 
-/* Two at a time: there is one processor for each, at least. */
 static void try_all(const struct options *o)
 {
-    unsigned running = 0;
     for (size_t n = 0; n < mutant_count; n++) {
-        if (!selected(o, n)) {
-            continue;
-        }
-        if (running == 2) {
-            require(wait(NULL) > 0, "wait for a mutant");
-            running--;
-        }
-        (void)fflush(NULL);
-        pid_t pid = fork();
-        require(pid >= 0, "fork");
-        if (pid == 0) {
-            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (selected(o, n) && fork_worker() == 0) {
             try_mutant(n);
             report(&mutants[n], shared->caught_by[n]);
             _exit(0);
         }
-        running++;
     }
-    while (wait(NULL) > 0) {
-    }
+    await_workers();
 }
 
 /* Adds the mutants to what holdfast-proof has written. */
@@ -568,6 +603,7 @@ int main(int argc, char **argv)
     }
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     require(shared != MAP_FAILED, "memory");
+    cases = shared->cases;
     find_mutants();
     find_cases(&o.cases);
     if (!read_equivalents(o.equivalents) || !visit_all()) {
