@@ -59,7 +59,10 @@ extern "C" {
     X(25, EPROTONOSUPPORT, "made by another version of Holdfast")                                  \
     X(26, ENOEXEC, "made for another byte order or page size")                                     \
     X(27, EREMOTE, "in use on another machine")                                                    \
-    X(28, ENODATA, "shorter than it says: it was truncated")
+    X(28, ENODATA, "shorter than it says: it was truncated")                                       \
+    X(29, ENOLCK, "this thread holds too many locks of this kind")                                 \
+    X(30, EOVERFLOW, "the count would be too large")                                               \
+    X(31, ESRCH, "a participant has died: the barrier is broken")
 
 /*
  * The sentence for an error, given as it was returned (negative) or as a plain errno; "success"

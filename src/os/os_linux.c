@@ -36,6 +36,9 @@
 /* The last system call's errno as the contract wants it. */
 static int failure(void)
 {
+    if (errno == EOVERFLOW) { /* means something else in the table */
+        return -EFBIG;
+    }
     switch (errno) {
 #define KNOWN(number, name, text) case name:
         HF_ERROR_TABLE(KNOWN)
@@ -47,8 +50,6 @@ static int failure(void)
         return -EACCES;
     case ENOTDIR:
         return -ENOENT;
-    case EOVERFLOW:
-        return -EFBIG;
     case ENOSYS:
         return -EOPNOTSUPP;
     default:

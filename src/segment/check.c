@@ -2,10 +2,10 @@
 /*
  * The deep check. Invariants, with nobody inside a call:
  *     header     as it was formatted; its size is there; its lock is free
- *     slot       no intent, no lock held, no transaction, no log in use, no operation, nothing
- *                reserved (hf_check does not ask: all may be so between two calls, or inside one)
- *     free slot  its life word is 0, or only says that someone slept on it
- *     pages      used = own + linked; no page is held by two; what is used is backed
+ *     slot       no intent, no lock held, nothing else held, no transaction, no log in use, no
+ *                operation, nothing reserved (hf_check does not ask: all may be so between two
+ * calls, or inside one) free slot  its life word is 0, or only says that someone slept on it pages
+ * used = own + linked; no page is held by two; what is used is backed
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -69,11 +69,15 @@ static int check_slot(struct look *look, uint32_t n)
     const struct {
         const char *name;
         uint64_t value;
-    } words[] = {
-        {"intent", load_relaxed(&slot->intent)},       {"op", load_relaxed(&slot->op)},
-        {"held", load_relaxed(&slot->held)},           {"tx", tx_state(slot)},
-        {"log_used", load_relaxed(&slot->log_used)},   {"op_log", load_relaxed(&slot->op_log)},
-        {"reserved", load_relaxed(&slot->reserved[0])}};
+    } words[] = {{"intent", load_relaxed(&slot->intent)},
+                 {"op", load_relaxed(&slot->op)},
+                 {"held", load_relaxed(&slot->held)},
+                 {"tx", tx_state(slot)},
+                 {"log_used", load_relaxed(&slot->log_used)},
+                 {"op_log", load_relaxed(&slot->op_log)},
+                 {"reserved", load_relaxed(&slot->reserved[0])},
+                 {"holds_top", load_relaxed(&slot->holds_top)},
+                 {"update", load_relaxed(&slot->update) & 1}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (words[i].value != 0) {
             return check_wrong(look, "slot %u is not idle: %s is %#llx", (unsigned)n, words[i].name,

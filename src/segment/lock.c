@@ -47,6 +47,14 @@
 /* An owner may leave, and another come, while one looks: but not so often in a row. */
 #define OWNERLESS_MAX 64u
 
+bool lock_is_at(const struct lock *lock, uint64_t offset)
+{
+    uint32_t kind = load_relaxed(&lock->kind);
+    bool own = offset == offsetof(struct segment_header, pages_lock) ||
+               offset == offsetof(struct segment_header, names_lock);
+    return own ? kind == LOCK_INTERNAL : kind == LOCK_FRESH && load_relaxed(&lock->self) == offset;
+}
+
 /* ---- the list of held locks -------------------------------------------------------------- */
 
 bool lock_is_held(struct view *view, const struct slot *slot, uint64_t offset)
@@ -127,6 +135,15 @@ void lock_free_as(struct participant *p, struct lock *lock, uint64_t offset, loc
     HF_LOG_STORE(&p->slot->intent, 0);
 }
 
+void lock_reader_left(struct lock *lock)
+{
+    fence_store_load(); /* partner: an owner that has closed the lock and looks for readers */
+    if ((load_relaxed(&lock->word) & LOCK_OWNER) != 0) {
+        (void)fetch_add_release(&lock->departures, 1);
+        (void)os_wake(&lock->departures, INT_MAX);
+    }
+}
+
 /* ---- taking ------------------------------------------------------------------------------ */
 
 /* Tries the word once. 1: somebody has it; otherwise the result of the call. `seen`: the word. */
@@ -186,9 +203,7 @@ static bool is_in_our_hands(const struct participant *p, uint32_t owner)
     return claim_by(claim) == p->number && claim_by_turn(claim) == p->turn;
 }
 
-/* The owner seen in the word: sleeps until there is something to look at. False: there is no such
-   owner. */
-static bool wait_for_owner(struct participant *p, struct lock *lock, uint32_t word, int64_t ns)
+bool lock_wait_once(struct participant *p, struct lock *lock, uint32_t word, int64_t ns)
 {
     struct holder holder;
     uint32_t owner = word & LOCK_OWNER;
@@ -215,7 +230,7 @@ static bool wait_for_owner(struct participant *p, struct lock *lock, uint32_t wo
     return there != PRESENCE_NONE || load_acquire(&lock->word) != word;
 }
 
-static int64_t time_left(uint64_t start, int64_t timeout_ns)
+int64_t lock_time_left(uint64_t start, int64_t timeout_ns)
 {
     if (timeout_ns < 0) {
         return SLICE_NS;
@@ -225,8 +240,7 @@ static int64_t time_left(uint64_t start, int64_t timeout_ns)
     return (int64_t)min_u64(left, SLICE_NS);
 }
 
-/* Until the lock is had: 0 or -EOWNERDEAD; any other result is the call's end. */
-static int wait_for_lock(struct participant *p, struct lock *lock, int64_t timeout_ns)
+int lock_wait(struct participant *p, struct lock *lock, int64_t timeout_ns)
 {
     uint64_t start = timeout_ns > 0 ? os_now_ns() : 0;
     uint32_t flags = 0;
@@ -250,8 +264,8 @@ static int wait_for_lock(struct participant *p, struct lock *lock, int64_t timeo
                 continue;
             }
         }
-        int64_t ns = timeout_ns == 0 ? 0 : time_left(start, timeout_ns);
-        bool owned = wait_for_owner(p, lock, word, ns);
+        int64_t ns = timeout_ns == 0 ? 0 : lock_time_left(start, timeout_ns);
+        bool owned = lock_wait_once(p, lock, word, ns);
         ownerless = owned ? 0 : ownerless + 1;
         if (ownerless == OWNERLESS_MAX) {
             return -EBADMSG; /* a lock is freed before its owner's slot is: nobody can have it */
@@ -276,7 +290,7 @@ static int take_back(struct lock *lock)
 
 int lock_take_slowly(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns)
 {
-    int result = wait_for_lock(p, lock, timeout_ns);
+    int result = lock_wait(p, lock, timeout_ns);
     if (result == 0 || result == -EOWNERDEAD) {
         lock_link(p->slot, lock, offset);
         return result;

@@ -30,6 +30,11 @@
 #define lock_take_own    hf_lock_take_own
 #define lock_free_as     hf_lock_free_as
 #define lock_unlink      hf_lock_unlink
+#define lock_wait        hf_lock_wait
+#define lock_wait_once   hf_lock_wait_once
+#define lock_time_left   hf_lock_time_left
+#define lock_reader_left hf_lock_reader_left
+#define lock_is_at       hf_lock_is_at
 #define lock_is_held     hf_lock_is_held
 #define lock_clear_owner hf_lock_clear_owner
 
@@ -39,6 +44,23 @@
 /* Everything but the free lock that nobody wants. The first is called with the intent set. */
 int lock_take_slowly(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns);
 void lock_free_as(struct participant *p, struct lock *lock, uint64_t offset, lock_verdict verdict);
+
+/*
+ * Waits until the lock's word is ours: 0 or -EOWNERDEAD. The intent is set, and stays; the lock is
+ * not in the list of held ones yet. Any other result is the call's end.
+ */
+int lock_wait(struct participant *p, struct lock *lock, int64_t timeout_ns);
+
+/* Sleeps at most ns beside the owner seen in the word, and recovers it if it is dead. False: there
+   is no such owner, and the word is as it was. */
+bool lock_wait_once(struct participant *p, struct lock *lock, uint32_t word, int64_t ns);
+
+/* Of a timeout that began at `start`, as os_now_ns counts: what is left of it, and no more than a
+   slice of sleep. */
+int64_t lock_time_left(uint64_t start, int64_t timeout_ns);
+
+/* A reader of the lock has left, its hold is cleared: an owner that waits for that looks again. */
+void lock_reader_left(struct lock *lock);
 
 /* Takes the lock out of the slot's list of held ones, if it is there. Of a lock that the slot owns.
  */
@@ -52,6 +74,9 @@ static inline lock_verdict lock_verdict_at_end(uint64_t next, bool committed)
     }
     return committed ? LOCK_GOOD : LOCK_AS_IT_IS; /* what mended the data has been undone */
 }
+
+/* Is that a lock, and no memory that was one and is used for something else? */
+bool lock_is_at(const struct lock *lock, uint64_t offset);
 
 /* Is the lock in the slot's list? */
 bool lock_is_held(struct view *view, const struct slot *slot, uint64_t offset);

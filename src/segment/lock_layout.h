@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bytes of a lock: 32, all zero when it is free and was never used. hf_mutex is one, and the
- * segment's own lock is one; lock.c is what is done with them.
+ * The bytes of a lock: 32, all zero when it is free and was never used. hf_mutex is one, so are
+ * hf_recursive_mutex and hf_rwlock, and the segment's own locks; lock.c is what is done with them.
  *
  *     0  word   who has it, and flags       by compare-and-swap of anyone
  *     4  kind   LOCK_*                      by init and fini
  *     8  self   the lock's own offset       by the first user; the same from everyone
  *    16  next   the next lock that the owner holds, and flags      by the owner alone
- *    24  unused
+ *    24  depth  of a recursive mutex: how often more than once its owner has it      by the owner
+ *    28  departures   of a reader-writer lock: counts readers that left while it had an owner
  *
  *     word = owner's slot number | LOCK_WAITERS | LOCK_OWNER_DIED | LOCK_GIVEN_UP
+ *            | LOCK_UPGRADABLE | LOCK_CLOSED
  *
  * LOCK_WAITERS stays in the word when the lock is freed, whoever takes it inherits it, and only one
  * who woke nobody clears it: so neither an unlocker nor a woken waiter that dies loses a wake.
@@ -19,7 +21,11 @@
 
 #include "base/shared.h"
 
-#define LOCK_OWNER      UINT32_C(0x00000fff) /* slot number; 0: free */
+#define LOCK_OWNER UINT32_C(0x00000fff) /* slot number; 0: free */
+/* Of a reader-writer lock: its owner may only read, and others may beside it; its owner waits for
+   them to leave, and no more come in. With neither its owner may write. */
+#define LOCK_UPGRADABLE UINT32_C(0x08000000)
+#define LOCK_CLOSED     UINT32_C(0x10000000)
 #define LOCK_GIVEN_UP   UINT32_C(0x20000000) /* its data was not made consistent: for ever */
 #define LOCK_OWNER_DIED UINT32_C(0x40000000) /* its data is not known to be consistent */
 #define LOCK_WAITERS    UINT32_C(0x80000000) /* someone may be asleep on the word */
@@ -39,12 +45,15 @@ struct lock {
     shared_u32 kind;
     shared_u64 self;
     shared_u64 next;
-    shared_u64 unused;
+    shared_u32 depth;
+    shared_u32 departures;
 };
 
 HF_LAYOUT(sizeof(struct lock) == 32);
 HF_LAYOUT(offsetof(struct lock, kind) == 4);
 HF_LAYOUT(offsetof(struct lock, self) == 8);
 HF_LAYOUT(offsetof(struct lock, next) == 16);
+HF_LAYOUT(offsetof(struct lock, depth) == 24);
+HF_LAYOUT(offsetof(struct lock, departures) == 28);
 
 #endif

@@ -7,14 +7,16 @@
  *     4  settle the intent: a lock that was being taken or freed
  *     5  undo the transaction, or end it if it was committed
  *     6  free the locks it held, and tell their next owners what to expect
- *     7  free what it had reserved; end its heap: its spans are to be had
- *     8  free the slot
+ *     7  end what it held beside others (holds.c)
+ *     8  free what it had reserved; end its heap: its spans are to be had
+ *     9  free the slot
  * Each reads what it has to do from the dead slot and can be run again from its start.
  */
 #include <errno.h>
 #include <limits.h>
 
 #include "segment/heap.h"
+#include "segment/holds.h"
 #include "segment/lock.h"
 #include "segment/pages.h"
 #include "segment/recovery.h"
@@ -24,15 +26,6 @@
 static uint32_t owner_of(const struct lock *lock)
 {
     return load_acquire(&lock->word) & LOCK_OWNER;
-}
-
-/* Is that a lock, and no memory that was one and is used for something else? */
-static bool is_lock_at(const struct lock *lock, uint64_t offset)
-{
-    uint32_t kind = load_relaxed(&lock->kind);
-    bool own = offset == offsetof(struct segment_header, pages_lock) ||
-               offset == offsetof(struct segment_header, names_lock);
-    return own ? kind == LOCK_INTERNAL : kind == LOCK_FRESH && load_relaxed(&lock->self) == offset;
 }
 
 static void wake_all(struct lock *lock)
@@ -48,7 +41,7 @@ static void settle_intent(struct view *view, struct slot *slot, uint32_t number)
     uint64_t intent = load_relaxed(&slot->intent);
     uint64_t offset = intent & INTENT_OFFSET;
     struct lock *lock = view_lock_at(view, offset);
-    if (lock != NULL && !is_lock_at(lock, offset)) {
+    if (lock != NULL && !lock_is_at(lock, offset)) {
         lock = NULL; /* it was one, when the dead waited for it */
     }
     if (lock != NULL && owner_of(lock) != number) {
@@ -116,7 +109,7 @@ static bool free_one_lock(struct view *view, struct slot *slot, uint32_t number)
     return true;
 }
 
-/* Steps 3 to 7. */
+/* Steps 3 to 8. */
 static void undo(struct view *view, struct slot *slot, uint32_t number)
 {
     blocks_settle(view, slot);
@@ -125,11 +118,12 @@ static void undo(struct view *view, struct slot *slot, uint32_t number)
     for (unsigned i = 0; i < LOCKS_HELD_MAX && free_one_lock(view, slot, number); i++) {
     }
     tx_set(slot, TX_NONE);
+    holds_release(view, slot, number);
     reserve_free_all(view, slot);
     heap_end(view, slot);
 }
 
-/* Steps 2 to 8, of a slot that `me` has claimed. */
+/* Steps 2 to 9, of a slot that `me` has claimed. */
 static void finish(struct participant *me, uint32_t number)
 {
     struct view *view = me->view;
@@ -192,6 +186,7 @@ void recovery_of_own_slot(struct participant *me)
     undo(me->view, me->slot, me->number);
     heap_forget(me);
     me->reservations = 0;
+    me->hold_open = 0;
     me->tx_depth = 0;
 }
 
@@ -202,6 +197,7 @@ void recovery_of_call(struct participant *me)
     heap_end(me->view, me->slot); /* what it was about to do to its lists nobody knows */
     heap_forget(me);
     settle_intent(me->view, me->slot, me->number);
+    holds_end_open(me);
     struct segment_header *header = header_of(me->view);
     if (owner_of(&header->pages_lock) == me->number) {
         lock_free(me, &header->pages_lock, offsetof(struct segment_header, pages_lock));

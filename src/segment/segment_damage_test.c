@@ -589,10 +589,10 @@ TEST(a_hostile_log_position_steers_no_write_outside)
                                          UINT64_C(1) << 63,
                                          UINT64_C(1) << 40,
                                          7,
-                                         600,
-                                         632,
-                                         639,
-                                         640};
+                                         344,
+                                         376,
+                                         383,
+                                         384};
     for (unsigned i = 0; i < sizeof positions / sizeof positions[0]; i++) {
         unsigned char *bytes = shared_bytes(3 * SIZE);
         hf_segment *segment;

@@ -91,7 +91,30 @@ typedef enum lock_verdict {
 #define INTENT_VERDICT_MASK  UINT64_C(3)
 #define INTENT_OFFSET        (~UINT64_C(7))
 
-#define LOG_INLINE UINT64_C(640) /* bytes of undo log inside the slot */
+/*
+ * Holds: what the participant has of things that others may have at the same time. A word each, in
+ * the first `holds_top` of `holds`; 0: none.
+ *
+ *     bits  0-2   kind     HOLD_*
+ *     bits  3-47  offset   of the lock, semaphore or barrier
+ *     bits 48-63  count    how often it holds it, or how many permits of it
+ *
+ * `holds_top` is raised before a word is set, and lowered after words are cleared: who looks for
+ * holders need not look further.
+ */
+#define HOLDS_MAX        32u
+#define HOLD_KIND        UINT64_C(7)
+#define HOLD_OFFSET      UINT64_C(0x0000fffffffffff8)
+#define HOLD_COUNT_SHIFT 48
+#define HOLD_COUNT_MAX   UINT64_C(0xffff)
+enum {
+    HOLD_NONE = 0,
+    HOLD_READ = 1,    /* a reader-writer lock, as a reader */
+    HOLD_PERMITS = 2, /* permits of a semaphore: they come back */
+    HOLD_MEMBER = 3   /* a barrier, as one who takes part in it */
+};
+
+#define LOG_INLINE UINT64_C(384) /* bytes of undo log inside the slot */
 #define LOG_CHUNKS 14u           /* chunk k is 2^k pages */
 
 #define RESERVED          4u   /* blocks reserved, inside the slot */
@@ -120,11 +143,16 @@ struct slot {
     shared_u64 identity_start;
     shared_u32 identity_thread;
     shared_u32 identity_process;
-    uint8_t unused2[24];
+    /* The detectable update of a count that the thread is about to make. */
+    shared_u64 update;         /* number << 1 | UPDATE_OPEN: numbers are never reset */
+    shared_u64 update_of;      /* a hold: the semaphore, and what is held of it afterwards */
+    shared_u64 update_expects; /* the word that is being replaced; 0: none */
 
     shared_u64
         log_chunks[LOG_CHUNKS]; /* offsets; filled from the front; kept from one to the next */
-    uint8_t unused3[16];
+    shared_u64 holds_top;
+    uint8_t unused3[8];
+    shared_u64 holds[HOLDS_MAX];
     shared_u64 log[LOG_INLINE / 8];
 };
 
@@ -145,8 +173,11 @@ HF_LAYOUT(offsetof(struct slot, claim) == 128);
 HF_LAYOUT(offsetof(struct slot, life_kind) == 136);
 HF_LAYOUT(offsetof(struct slot, identity_space) == 144);
 HF_LAYOUT(offsetof(struct slot, identity_thread) == 160);
+HF_LAYOUT(offsetof(struct slot, update) == 168);
 HF_LAYOUT(offsetof(struct slot, log_chunks) == 192);
-HF_LAYOUT(offsetof(struct slot, log) == 320);
+HF_LAYOUT(offsetof(struct slot, holds_top) == 304);
+HF_LAYOUT(offsetof(struct slot, holds) == 320);
+HF_LAYOUT(offsetof(struct slot, log) == 576);
 HF_LAYOUT(sizeof(struct slot_page) == 4096);
 HF_LAYOUT(offsetof(struct slot_page, life) == 4080);
 

@@ -125,7 +125,7 @@ TEST(ranges_of_every_small_length_and_place_are_restored)
 
 TEST(ranges_of_every_size_are_restored)
 {
-    static const size_t sizes[] = {600,  623,  624,  625,  639,   640,    641,     4095,   4096,
+    static const size_t sizes[] = {344,  367,  368,  369,  383,   384,    385,     4095,   4096,
                                    4097, 4720, 4736, 4737, 65536, 100001, 1 << 20, 5000003};
     set_stage(24 * MIB);
     struct canvas canvas = new_canvas(6 * MIB);
@@ -369,7 +369,7 @@ TEST(small_transactions_need_no_room_but_the_slots)
     set_stage(256 * KIB);
     leave_free_pages(0);
     assert_ok(hf_tx_begin(stage));
-    for (unsigned i = 0; i < 20; i++) { /* 20 times 16 and 16 */
+    for (unsigned i = 0; i < 12; i++) { /* 12 times 16 and 16 */
         assert_ok(hf_tx_add(stage, props->account, 16));
     }
     props->account[0] = 1;
@@ -807,11 +807,11 @@ TEST(what_was_reserved_can_be_saved_at_the_border_of_the_slots_log)
 {
     set_stage(256 * KIB);
     leave_free_pages(0);
-    for (size_t bytes = 560; bytes <= 640; bytes++) {
+    for (size_t bytes = 304; bytes <= 384; bytes++) {
         assert_ok(hf_tx_begin(stage));
         int result = hf_tx_reserve(stage, bytes);
         assert_true(result == -ENOMEM || result == 0);
-        assert_true(bytes > 600 || result == 0); /* the slot's own 640 bytes are enough */
+        assert_true(bytes > 344 || result == 0); /* the slot's own 384 bytes are enough */
         if (result == 0) {
             assert_ok(hf_tx_add(stage, props->bytes, bytes));
         }

@@ -2,8 +2,8 @@
 /*
  * One lock: taking, waiting, waking, and owners that die.
  *
- * Models   lock.h: lock_take, lock_link, lock_free      lock.c: try_word, wait_for_owner,
- *          lock_clear_owner, wait_for_lock              participant.c: sleep_beside, presence_of
+ * Models   lock.h: lock_take, lock_link, lock_free      lock.c: try_word, lock_wait_once,
+ *          lock_clear_owner, lock_wait              participant.c: sleep_beside, presence_of
  *          recovery.c: recovery_of, finish, settle_intent, free_one_lock
  *          and of the kernel: FUTEX_WAITV, FUTEX_WAKE, the walk of a dead thread's robust list
  * Left out transactions, GIVEN_UP, a second lock (so `next` is always 0), spinning, deadlines, and
@@ -209,7 +209,7 @@ inline recover(p, d) {
     won = false
 }
 
-/* wait_for_owner. w: the owner seen, ww: WAITERS seen, wd: OWNER_DIED seen. */
+/* lock_wait_once. w: the owner seen, ww: WAITERS seen, wd: OWNER_DIED seen. */
 inline wait(p) {
     atomic { /* presence_of */
         MAY_DIE(p); MAY_STOP(p);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* The end of what a participant holds beside others. */
+#include "segment/holds.h"
+#include "segment/lock.h"
+
+/* Each can be done again by the next who recovers the slot: the hold is cleared by the step that
+   ends it, and who waits for that looks again by itself, should nobody wake it. */
+static void end_hold(struct view *view, struct slot *slot, uint32_t place)
+{
+    uint64_t hold = load_relaxed(&slot->holds[place]);
+    uint64_t offset = hold & HOLD_OFFSET;
+    struct lock *lock = view_lock_at(view, offset);
+    hold_clear(slot, place);
+    if (lock != NULL && (hold & HOLD_KIND) == HOLD_READ && lock_is_at(lock, offset)) {
+        lock_reader_left(lock);
+    }
+}
+
+void holds_release(struct view *view, struct slot *slot, uint32_t number)
+{
+    (void)number;
+    for (uint32_t top = holds_in_use(slot); top > 0; top--) {
+        if (load_relaxed(&slot->holds[top - 1]) != HOLD_NONE) {
+            end_hold(view, slot, top - 1);
+        }
+    }
+    HF_LOG_STORE(&slot->holds_top, 0);
+}
+
+void holds_end_open(struct participant *me)
+{
+    uint32_t place = me->hold_open;
+    if (place > 0 && place <= HOLDS_MAX && load_relaxed(&me->slot->holds[place - 1]) != HOLD_NONE) {
+        end_hold(me->view, me->slot, place - 1);
+    }
+    me->hold_open = 0;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Holds: what a participant has beside others, in words of its own slot (slot_layout.h).
+ *
+ * Others look for them without a lock, and a death leaves them for recovery to end. Who sets one
+ * and then asks whether it may, and who forbids and then looks for holds, each put fence_store_load
+ * between the two: of two such sides at least one sees the other.
+ */
+#ifndef HF_SEGMENT_HOLDS_H
+#define HF_SEGMENT_HOLDS_H
+
+#include "segment/participant.h"
+
+#define holds_release  hf_holds_release
+#define holds_end_open hf_holds_end_open
+
+static inline uint64_t hold_word(uint64_t offset, uint64_t kind, uint64_t count)
+{
+    return offset | kind | count << HOLD_COUNT_SHIFT;
+}
+
+static inline uint64_t hold_count(uint64_t hold)
+{
+    return hold >> HOLD_COUNT_SHIFT;
+}
+
+/* Does it hold that, however often? */
+static inline bool hold_is_of(uint64_t hold, uint64_t offset, uint64_t kind)
+{
+    return (hold & (HOLD_OFFSET | HOLD_KIND)) == (offset | kind);
+}
+
+/* How many words of the slot there are to look at, whatever stands there. */
+static inline uint32_t holds_in_use(const struct slot *slot)
+{
+    uint64_t top = load_acquire(&slot->holds_top); /* partner: hold_set */
+    return top < HOLDS_MAX ? (uint32_t)top : HOLDS_MAX;
+}
+
+/* Where the slot's hold of that is; HOLDS_MAX: it has none. */
+static inline uint32_t hold_find(const struct slot *slot, uint64_t offset, uint64_t kind)
+{
+    uint32_t top = holds_in_use(slot);
+    for (uint32_t i = 0; i < top; i++) {
+        if (hold_is_of(load_acquire(&slot->holds[i]), offset, kind)) { /* partner: hold_clear */
+            return i;
+        }
+    }
+    return HOLDS_MAX;
+}
+
+/* A place for one more; HOLDS_MAX: there is none. */
+static inline uint32_t hold_place(const struct slot *slot)
+{
+    uint32_t top = holds_in_use(slot);
+    for (uint32_t i = 0; i < top; i++) {
+        if (load_relaxed(&slot->holds[i]) == HOLD_NONE) {
+            return i;
+        }
+    }
+    return top;
+}
+
+static inline void hold_set(struct slot *slot, uint32_t place, uint64_t hold)
+{
+    if (place >= load_relaxed(&slot->holds_top)) {
+        HF_LOG_PUBLISH(&slot->holds_top, place + UINT64_C(1)); /* partner: holds_in_use */
+    }
+    HF_LOG_PUBLISH(&slot->holds[place], hold); /* partner: hold_find */
+}
+
+/* What was done under it is there for whoever no longer finds it. */
+static inline void hold_clear(struct slot *slot, uint32_t place)
+{
+    HF_LOG_PUBLISH(&slot->holds[place], HOLD_NONE); /* partner: hold_find */
+    uint64_t top = load_relaxed(&slot->holds_top);
+    while (top > 0 && top <= HOLDS_MAX && load_relaxed(&slot->holds[top - 1]) == HOLD_NONE) {
+        top--;
+    }
+    HF_LOG_PUBLISH(&slot->holds_top, top); /* partner: holds_in_use */
+}
+
+/* Ends all that the slot holds, whose thread has ended, or is about to. */
+void holds_release(struct view *view, struct slot *slot, uint32_t number);
+
+/* This thread has jumped out of a call: ends the hold that the call was about to take. */
+void holds_end_open(struct participant *me);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the address of a lock, or of anything that begins as one (word, kind, self), to this
+ * thread's participant in its segment, and its offset there.
+ *
+ * The short way trusts `self` after it has seen that it leads to the segment that the thread used
+ * last; the long way goes by the address alone, and tells one that was never used its place.
+ */
+#ifndef HF_SYNC_ENTER_H
+#define HF_SYNC_ENTER_H
+
+#include <errno.h>
+
+#include "segment/handle.h"
+#include "segment/lock.h"
+
+#define enter_lock_slowly hf_enter_lock_slowly
+#define enter_new_lock    hf_enter_new_lock
+#define lock_init         hf_lock_init
+#define lock_fini         hf_lock_fini
+
+static inline bool is_misplaced(const void *lock)
+{
+    return lock == NULL || (uintptr_t)lock % _Alignof(struct lock) != 0;
+}
+
+/* Lies the lock where it says, in the participant's segment, and is it in use? */
+static inline bool lock_fits(const struct participant *p, const struct lock *lock, uint64_t offset,
+                             uint32_t kind)
+{
+    return offset - 1 < p->lock_limit && load_relaxed(&lock->kind) == kind;
+}
+
+/* Where the segment begins, if the lock is right about its place; it could be anywhere. */
+static inline const char *base_of(const struct lock *lock, uint64_t offset)
+{
+    return (const char *)((uintptr_t)lock - (uintptr_t)offset);
+}
+
+/* enter_lock, for whom this is not the segment that its thread used last. */
+int enter_lock_slowly(struct lock *lock, uint32_t kind, struct participant **participant,
+                      uint64_t *offset);
+
+/* Begins a call on the lock: end it with call_end. -EINVAL: it is none of that kind, or lies in no
+   segment that is open here; otherwise as participant_of and call_begin. */
+static inline int enter_lock(struct lock *lock, uint32_t kind, struct participant **participant,
+                             uint64_t *offset)
+{
+    if (unlikely(is_misplaced(lock))) {
+        return -EINVAL;
+    }
+    uint64_t self = load_relaxed(&lock->self);
+    struct participant *p = participant_recent(base_of(lock, self));
+    if (unlikely(p == NULL || !lock_fits(p, lock, self, kind))) {
+        return enter_lock_slowly(lock, kind, participant, offset);
+    }
+    *participant = p;
+    *offset = self;
+    return call_begin(p);
+}
+
+/*
+ * The shortest way: this thread's participant, if its segment is the one that the thread used last,
+ * the lock lies where it says, and no call is open. NULL: enter_lock finds out.
+ */
+static inline __attribute__((always_inline)) struct participant *
+at_once(struct lock *lock, uint32_t kind, uint64_t *offset)
+{
+    if (unlikely(is_misplaced(lock))) {
+        return NULL;
+    }
+    uint64_t self = load_relaxed(&lock->self);
+    struct participant *p = participant_recent(base_of(lock, self));
+    *offset = self;
+    return likely(p != NULL && lock_fits(p, lock, self, kind) && !p->busy) ? p : NULL;
+}
+
+/* Begins a call on memory that is to become a lock: `offset` is where it lies. Its kind and its
+   self are to be stored last. */
+int enter_new_lock(struct lock *lock, struct participant **participant, uint64_t *offset);
+
+/* hf_mutex_init and hf_mutex_fini, of each kind of lock. */
+int lock_init(struct lock *lock);
+int lock_fini(struct lock *lock);
+
+#endif
