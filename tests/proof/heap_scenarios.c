@@ -800,6 +800,24 @@ static void prepare_from_large_in_tx(struct arena *arena)
     begin(arena);
 }
 
+/* Two large ones, of 4 and of 3 pages, and behind them a third, that stays. */
+static void prepare_two_large_in_tx(struct arena *arena)
+{
+    take_linked(arena, 0, LARGE + HF_SEGMENT_PAGE);
+    take_linked(arena, 1, LARGE);
+    take_linked(arena, 2, LARGE);
+    expect_blocks(arena, 3, 1);
+    expect_links(arena, 3, 1);
+    begin(arena);
+}
+
+static int from_two_and_commit(struct arena *arena)
+{
+    int error = free_linked(arena, 0);
+    error = error != 0 ? error : free_linked(arena, 1);
+    return error != 0 ? error : commit(arena);
+}
+
 static void prepare_from_another_in_tx(struct arena *arena)
 {
     prepare_from_another(arena);
@@ -1378,6 +1396,13 @@ static const struct scenario scenarios[] = {
      .set_up = make_board,
      .prepare = prepare_from_large_in_tx,
      .act = from_and_commit,
+     .judge = judge},
+    {.name = "heap.tx.free_from_two_large",
+     .call = "hf_tx_commit",
+     ON_A_HEAP,
+     .set_up = make_board,
+     .prepare = prepare_two_large_in_tx,
+     .act = from_two_and_commit,
      .judge = judge},
     {.name = "heap.tx.free_from_large_aborted",
      .call = "hf_tx_abort",
