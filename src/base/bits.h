@@ -29,6 +29,13 @@ static inline bool range_within(uint64_t offset, uint64_t length, uint64_t size)
     return offset <= size && length <= size - offset;
 }
 
+/* Is a * b at most `limit`? Never overflows, and does not divide, which is slow. */
+static inline bool product_within(uint64_t a, uint64_t b, uint64_t limit)
+{
+    uint64_t product;
+    return !__builtin_mul_overflow(a, b, &product) && product <= limit;
+}
+
 static inline uint64_t min_u64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

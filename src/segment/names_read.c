@@ -87,17 +87,27 @@ OPTIMISTIC int names_read(struct view *view, uint64_t block, struct found *found
                             .type_length = lengths >> 8 & 0xff,
                             .kind = (hf_object_kind)(lengths >> 16)};
     uint64_t strings = sizeof *object + found->name_length + found->type_length + 2;
-    bool good = found->size != 0 && found->size <= SEGMENT_SIZE_MAX && found->count != 0 &&
-                found->count <= SEGMENT_SIZE_MAX / found->size && data % 8 == 0 &&
+    bool good = found->size != 0 && found->count != 0 &&
+                product_within(found->size, found->count, SEGMENT_SIZE_MAX) && data % 8 == 0 &&
                 strings + 8 <= data && found->type_length <= HF_TYPE_NAME_MAX &&
                 lengths >> 16 <= HF_OBJECT_ANONYMOUS &&
                 view_holds(view, block, data + found->size * found->count);
     return good ? 0 : -EBADMSG;
 }
 
+/* `a` lies in the segment; by words, if it is aligned to them. */
 OPTIMISTIC static bool same_bytes(const char *a, const char *b, uint32_t length)
 {
     uint32_t i = 0;
+    if ((uintptr_t)a % 8 == 0) {
+        for (; i + 8 <= length; i += 8) {
+            uint64_t word;
+            memcpy(&word, b + i, sizeof word);
+            if (load_relaxed((const shared_u64 *)(const void *)(a + i)) != word) {
+                return false;
+            }
+        }
+    }
     while (i < length && *(const volatile char *)(a + i) == b[i]) {
         i++;
     }
