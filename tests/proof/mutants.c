@@ -27,17 +27,18 @@
 #include "os/os.h"
 #include "proof/harness.h"
 
-#define SITES_MAX    1024u
-#define MUTANTS_MAX  512u
-#define CASES_MAX    256u
+#define SITES_MAX    2048u
+#define MUTANTS_MAX  1024u
+#define CASES_MAX    512u
 #define DUE_MAX      256u
 #define TEXT         200u
 #define CASE_SECONDS 120u /* a mutant that makes a scenario take longer makes it hang */
 /* For a mutant that level 1 does not notice: states of a scenario at the other levels, and
-   scenarios; of one that is said to be equivalent, fewer of both. */
+   scenarios; of one that is said to be equivalent, fewer of both, and not all of level 1. */
 #define FAULTS_STATES 10ul
 #define KILL_STATES   2ul
 #define DEEP_CASES    32ul
+#define KNOWN_FROZEN  24ul
 #define KNOWN_CASES   6ul
 #define KNOWN_STATES  2ul
 #define SCHEDULES     4ul
@@ -434,14 +435,17 @@ static size_t choose(const struct mutant *mutant, level l, struct test_case *cho
 {
     size_t count = 0;
     size_t kept = 0;
-    unsigned long enough = mutant->why_equivalent != NULL ? KNOWN_CASES : DEEP_CASES;
+    bool known = mutant->why_equivalent != NULL;
+    unsigned long enough = l == LEVEL_FREEZE ? (known ? KNOWN_FROZEN : CASES_MAX)
+                           : known           ? KNOWN_CASES
+                                             : DEEP_CASES;
     for (size_t i = 0; i < case_count; i++) {
         if (comes_by(&cases[i], mutant) && (l == LEVEL_FREEZE || cases[i].pair == NULL)) {
             chosen[count++] = &cases[i];
         }
     }
     for (size_t i = 0; i < count; i++) {
-        if (l == LEVEL_FREEZE || is_sampled(i, count, enough)) {
+        if (is_sampled(i, count, enough)) {
             chosen[kept++] = chosen[i];
         }
     }
