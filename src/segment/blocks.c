@@ -548,14 +548,12 @@ static void settle_large(struct view *view, const struct slot *slot, uint64_t op
     uint64_t first = load_relaxed(&slot->op_first);
     uint64_t pages = load_relaxed(&slot->op_count);
     bool linked = link != NULL && load_relaxed(link) == first * SEGMENT_PAGE;
-    uint64_t log = load_relaxed(&slot->op_log);
-    bool logged = op == OP_LARGE_ALLOC && log != 0 && load_relaxed(&slot->log_used) == log - 1;
     if (!pages_is_run(view, first, pages) || page_entry(view, first) == NULL) {
         return;
     }
     if (op == OP_LARGE_SIZE) {
         free_tail(view, first, pages);
-    } else if (!linked && !logged) {
+    } else if (!linked) {
         free_large(view, first, pages);
     }
 }

@@ -28,11 +28,11 @@ static uint64_t offset_in(const struct participant *p, const void *address)
 static int alloc_in_tx(struct participant *p, uint64_t size, uint64_t *offset)
 {
     struct heap *heap = heap_of(p);
-    uint64_t log;
+    uint64_t position;
     if (heap == NULL || size > SEGMENT_SIZE_MAX) {
         return -ENOMEM;
     }
-    int error = tx_block_position(p, &log);
+    int error = tx_block_position(p, &position);
     if (error != 0) {
         return error;
     }
@@ -48,13 +48,13 @@ static int alloc_in_tx(struct participant *p, uint64_t size, uint64_t *offset)
         }
         return error;
     }
-    HF_LOG_STORE(&p->slot->op_log, log + sizeof(struct log_trailer) + 1);
+    /* While the record is open the block is nobody's; what the log says of it does no harm, for who
+       settles the record holds the lock of the pages until the log is undone. */
     error = heap_large_open(p, size, 0, offset);
     if (error == 0) {
         error = tx_add_block(p, LOG_ALLOCATED, *offset);
         large_close(p);
     }
-    HF_LOG_STORE(&p->slot->op_log, 0);
     return error;
 }
 
@@ -390,8 +390,7 @@ static int publish(struct participant *p, shared_u64 *word, shared_u64 *link)
         pages_record(p->slot, OP_MOVE, offset, at, to);
         HF_LOG_PUBLISH(link, offset); /* partner: whoever follows it */
     }
-    HF_LOG_STORE(word, 0);
-    HF_LOG_STORE(&p->slot->op, OP_NONE);
+    reserve_let_go(p->slot, word);
     p->reservations--;
     return 0;
 }

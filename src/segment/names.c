@@ -27,6 +27,7 @@
 #include "segment/lock.h"
 #include "segment/names_table.h"
 #include "segment/pages.h"
+#include "segment/reserve.h"
 #include "segment/recovery.h"
 #include "segment/tx.h"
 
@@ -291,14 +292,6 @@ static void count_one(struct view *view)
     store_relaxed(&header->named, load_relaxed(&header->named) + 1);
 }
 
-/* (5) */
-static void let_go(struct slot *slot, shared_u64 *word)
-{
-    HF_LOG_STORE(word, 0);
-    HF_LOG_STORE(&slot->op, OP_NONE);
-    HF_LOG_STORE(&slot->op_log, 0);
-}
-
 /* (1) to (5). */
 static int insert(struct participant *p, const struct table *table, const struct name_key *key,
                   uint64_t at, shared_u64 *word)
@@ -321,7 +314,7 @@ static int insert(struct participant *p, const struct table *table, const struct
     if (tx_is_open(p)) {
         (void)tx_add_block(p, LOG_CONSTRUCTED, at);
     }
-    let_go(slot, word);
+    reserve_let_go(slot, word); /* (5) */
     count_one(view);
     return 0;
 }

@@ -241,9 +241,7 @@ static int let_go(struct participant *p, uint64_t block, shared_u64 *word)
         pages_record(p->slot, OP_MOVE, block, (uint64_t)((char *)word - p->view->base), 0);
         (void)tx_add_block(p, LOG_ALLOCATED, block);
     }
-    HF_LOG_STORE(word, 0);
-    HF_LOG_STORE(&p->slot->op, OP_NONE);
-    HF_LOG_STORE(&p->slot->op_log, 0);
+    reserve_let_go(p->slot, word);
     return 0;
 }
 

@@ -79,6 +79,13 @@ static void free_words(struct view *view, struct slot *slot, shared_u64 *words, 
     }
 }
 
+void reserve_let_go(struct slot *slot, shared_u64 *word)
+{
+    HF_LOG_STORE(word, 0);
+    HF_LOG_STORE(&slot->op, OP_NONE);
+    HF_LOG_STORE(&slot->op_log, 0);
+}
+
 void reserve_free_all(struct view *view, struct slot *slot)
 {
     free_words(view, slot, slot->reserved, RESERVED);

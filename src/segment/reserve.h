@@ -8,6 +8,7 @@
 
 #define reserve_place     hf_in_reserve_place
 #define reserve_find      hf_in_reserve_find
+#define reserve_let_go    hf_in_reserve_let_go
 #define reserve_free_all  hf_in_reserve_free_all
 #define reserve_give_back hf_in_reserve_give_back
 
@@ -16,6 +17,9 @@ shared_u64 *reserve_place(struct participant *p, int *error);
 
 /* The word of the slot that names the block; NULL. */
 shared_u64 *reserve_find(struct view *view, struct slot *slot, uint64_t offset);
+
+/* The block that the word names is another's now: ends the reservation, and with it the record. */
+void reserve_let_go(struct slot *slot, shared_u64 *word);
 
 /* Frees what the slot has reserved. Recovery's, or the thread's own at its end; can be done again.
  */

@@ -3,10 +3,13 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* the registers of a signal's context */
 #endif
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <string.h>
 #include <ucontext.h>
 
+#include "holdfast/heap.h"
 #include "support/stage.h"
 
 #if defined(__x86_64__)
@@ -132,6 +135,57 @@ TEST(a_jump_out_of_a_commit_at_any_instruction)
         int error = hf_tx_commit(stage);
         assert_true(error == 0 || error == -EINVAL);
         expect_account(95, 5);
+    }
+    assert_true(n > 50);
+}
+
+/* ---- allocations inside a transaction ------------------------------------------------------ */
+
+#define LARGE 9000u
+
+static unsigned char *others;
+
+static int allocate_large(hf_segment *segment)
+{
+    void *block;
+    return hf_alloc(segment, LARGE, &block);
+}
+
+static void *allocate_as_another(void *unused)
+{
+    void *block;
+    (void)unused;
+    assert_ok(hf_alloc(stage, LARGE, &block));
+    others = memset(block, 0x5a, LARGE);
+    return NULL;
+}
+
+/* What the transaction gives back is its own block, and not what another has taken since. */
+static void expect_the_others_alone(void)
+{
+    hf_heap_info info;
+    for (size_t i = 0; i < LARGE; i++) {
+        assert_int_equal(others[i], 0x5a);
+    }
+    assert_ok(hf_heap_get_info(stage, &info));
+    assert_int_equal(info.blocks, 1);
+    assert_ok(hf_free(stage, others));
+}
+
+TEST(a_jump_out_of_a_large_allocation_in_a_transaction_at_any_instruction)
+{
+    long n = 1;
+    need_stepping();
+    set_stage(256 * KIB);
+    for (bool jumped = true; jumped; n++) {
+        pthread_t another;
+        assert_ok(hf_tx_begin(stage));
+        jumped = jump_after(n, allocate_large);
+        recover();
+        assert_int_equal(pthread_create(&another, NULL, allocate_as_another, NULL), 0);
+        assert_int_equal(pthread_join(another, NULL), 0);
+        assert_ok(hf_tx_abort(stage));
+        expect_the_others_alone();
     }
     assert_true(n > 50);
 }
