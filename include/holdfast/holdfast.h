@@ -5,10 +5,13 @@
 
 #include "holdfast/check.h"
 #include "holdfast/error.h"
+#include "holdfast/file_lock.h"
+#include "holdfast/guard.h"
 #include "holdfast/heap.h"
 #include "holdfast/lockable.h"
 #include "holdfast/memory.h"
 #include "holdfast/mutex.h"
+#include "holdfast/named.h"
 #include "holdfast/object.h"
 #include "holdfast/pipe.h"
 #include "holdfast/region.h"

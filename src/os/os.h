@@ -60,6 +60,9 @@
 #define os_byte_lock_shared      hf_os_byte_lock_shared
 #define os_process_lock          hf_os_process_lock
 #define os_process_unlock        hf_os_process_unlock
+#define os_file_lock             hf_os_file_lock
+#define os_file_unlock           hf_os_file_unlock
+#define os_at_fork               hf_os_at_fork
 #define os_file_prepare          hf_os_file_prepare
 #define os_file_publish          hf_os_file_publish
 #define os_file_discard          hf_os_file_discard
@@ -262,6 +265,13 @@ int os_byte_locked(int fd, uint64_t offset, bool *locked);
 int os_byte_lock_shared(int fd, uint64_t offset);
 
 /*
+ * A lock on the whole of a file, bytes that it may yet get included, as os_byte_lock has it;
+ * shared, or exclusive, which needs a descriptor that was opened for writing.
+ */
+int os_file_lock(int fd, bool exclusive);
+int os_file_unlock(int fd);
+
+/*
  * The same byte owned by this *process*: a child does not inherit it, exec drops it, and so does
  * this process when it closes any descriptor of the object. os_byte_locked sees it, from this
  * process too.
@@ -333,6 +343,10 @@ int os_at_thread_exit(void (*leave)(void *value), void *value);
 
 /* A word that is zero again in a forked child, and whoever reads it there is the child's first. */
 _Atomic uint64_t *os_fork_page(void);
+
+/* Around every fork from now on: before it and after it in the parent, and first of all in the
+   child. -ENOMEM. */
+int os_at_fork(void (*before)(void), void (*in_parent)(void), void (*child)(void));
 
 /* Between the two this thread is neither cancelled nor interrupted by a signal handler. */
 typedef struct os_quiet {

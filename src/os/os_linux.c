@@ -767,6 +767,25 @@ int os_byte_locked(int fd, uint64_t offset, bool *locked)
     return 0;
 }
 
+static int lock_whole(int fd, short type)
+{
+    struct flock whole = {.l_type = type, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &whole) == 0) {
+        return 0;
+    }
+    return errno == EAGAIN || errno == EACCES ? -EBUSY : failure();
+}
+
+int os_file_lock(int fd, bool exclusive)
+{
+    return lock_whole(fd, exclusive ? F_WRLCK : F_RDLCK);
+}
+
+int os_file_unlock(int fd)
+{
+    return lock_whole(fd, F_UNLCK);
+}
+
 void os_own_description(int fd, bool writable)
 {
     int own = -1;

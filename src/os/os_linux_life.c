@@ -405,6 +405,11 @@ static void make_fork_page(void)
     (void)pthread_atfork(NULL, NULL, in_child);
 }
 
+int os_at_fork(void (*before)(void), void (*in_parent)(void), void (*child)(void))
+{
+    return pthread_atfork(before, in_parent, child) == 0 ? 0 : -ENOMEM;
+}
+
 _Atomic uint64_t *os_fork_page(void)
 {
     (void)pthread_once(&fork_once, make_fork_page);

@@ -26,6 +26,7 @@ while read -r function kind test; do
     case $kind in
     proof) has "$proven" "$function" || complain "$function changes shared memory and has no scenario" ;;
     system) grep -qx -- "$test" "$tests" || complain "$function is to be proven by $test, which is no test" ;;
+    same) has "$listed" "$test" || complain "$function is to be the same as $test, which is not here" ;;
     local) ;;
     *) complain "$function: $kind is no kind" ;;
     esac

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/* Named locks: found by others, whole or not there, and as good at a death as any. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "holdfast/named.h"
+#include "holdfast/segment.h"
+#include "support/support.h"
+
+static char name[UNIQUE_NAME_SIZE];
+
+static hf_mutex *new_mutex(void)
+{
+    hf_mutex *mutex = NULL;
+    assert_ok(hf_mutex_create(unique_name(name, "named"), NULL, &mutex));
+    assert_non_null(mutex);
+    return mutex;
+}
+
+static void expect_no_name(void)
+{
+    hf_mutex *mutex = NULL;
+    assert_error(hf_mutex_open(name, &mutex), -ENOENT);
+    assert_null(mutex);
+}
+
+/* ---- one process ------------------------------------------------------------------------- */
+
+TEST(it_is_made_found_used_and_removed)
+{
+    hf_mutex *mutex = new_mutex();
+    assert_ok(hf_mutex_lock(mutex));
+    assert_ok(hf_mutex_unlock(mutex));
+    assert_ok(hf_mutex_remove(name));
+    expect_no_name();
+    assert_error(hf_mutex_remove(name), -ENOENT);
+    assert_ok(hf_mutex_trylock(mutex)); /* who has it keeps it */
+    assert_ok(hf_mutex_unlock(mutex));
+    assert_ok(hf_mutex_close(mutex));
+}
+
+TEST(opened_twice_it_is_the_same_and_is_closed_twice)
+{
+    hf_mutex *mutex = new_mutex();
+    hf_mutex *again = NULL;
+    assert_ok(hf_mutex_open(name, &again));
+    assert_ptr_equal(again, mutex);
+    assert_ok(hf_mutex_lock(mutex));
+    assert_ok(hf_mutex_close(mutex));
+    assert_error(hf_mutex_trylock(again), -EDEADLK); /* it is there, and ours */
+    assert_ok(hf_mutex_unlock(again));
+    assert_ok(hf_mutex_close(again));
+    assert_error(hf_mutex_close(again), -EINVAL);
+}
+
+TEST(closing_what_is_not_named_is_an_error)
+{
+    hf_mutex local = HF_MUTEX_INIT;
+    assert_error(hf_mutex_close(&local), -EINVAL);
+    assert_error(hf_mutex_close(NULL), -EINVAL);
+}
+
+TEST(a_name_that_is_taken_is_not_made_again)
+{
+    hf_mutex *mutex = new_mutex();
+    hf_mutex *other = NULL;
+    assert_error(hf_mutex_create(name, NULL, &other), -EEXIST);
+    assert_null(other);
+    bool created = true;
+    assert_ok(hf_mutex_open_or_create(name, NULL, &created, &other));
+    assert_false(created);
+    assert_ptr_equal(other, mutex);
+    assert_ok(hf_mutex_close(mutex));
+    assert_ok(hf_mutex_close(other));
+    assert_ok(hf_mutex_remove(name));
+    assert_ok(hf_mutex_open_or_create(name, NULL, &created, &other));
+    assert_true(created);
+    assert_ok(hf_mutex_close(other));
+}
+
+TEST(what_is_left_open_as_the_last_handle_closes_is_handed_on)
+{
+    hf_mutex *mutex = new_mutex();
+    assert_ok(hf_mutex_lock(mutex));
+    assert_ok(hf_mutex_close(mutex));
+    assert_ok(hf_mutex_open(name, &mutex));
+    assert_error(hf_mutex_lock(mutex), -EOWNERDEAD);
+    assert_ok(hf_mutex_consistent(mutex));
+    assert_ok(hf_mutex_unlock(mutex));
+    assert_ok(hf_mutex_close(mutex));
+}
+
+TEST(wrong_arguments_are_errors_and_make_nothing)
+{
+    void *object = NULL;
+    hf_mutex *mutex = NULL;
+    hf_sync_options counted = {.count = 1};
+    hf_sync_options undone = {.undo = true};
+    hf_sync_options mode = {.mode = 01000};
+    (void)unique_name(name, "named");
+    assert_error(hf_mutex_create(name, &counted, &mutex), -EINVAL);
+    assert_error(hf_mutex_create(name, &undone, &mutex), -EINVAL);
+    assert_error(hf_mutex_create(name, &mode, &mutex), -EINVAL);
+    assert_error(hf_mutex_create(name, NULL, NULL), -EINVAL);
+    assert_error(hf_mutex_open_or_create(name, NULL, NULL, NULL), -EINVAL);
+    assert_error(hf_mutex_open(name, NULL), -EINVAL);
+    assert_error(hf_named_create((hf_named_kind)0, name, NULL, &object), -EINVAL);
+    assert_error(hf_named_create((hf_named_kind)99, name, NULL, &object), -EINVAL);
+    assert_error(hf_named_open((hf_named_kind)99, name, &object), -EINVAL);
+    assert_error(hf_mutex_create("a/b", NULL, &mutex), -EINVAL);
+    assert_error(hf_mutex_create(NULL, NULL, &mutex), -EINVAL);
+    assert_null(mutex);
+    expect_no_name();
+}
+
+TEST(its_mode_is_the_one_asked_for)
+{
+    hf_mutex *mutex;
+    struct stat st;
+    hf_sync_options options = {.mode = 0660};
+    char path[UNIQUE_NAME_SIZE + 16];
+    (void)umask(077);
+    assert_ok(hf_mutex_create(unique_name(name, "named"), &options, &mutex));
+    (void)snprintf(path, sizeof path, "/dev/shm/%s", name);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0660);
+    assert_ok(hf_mutex_close(mutex));
+}
+
+/* ---- what is something else --------------------------------------------------------------- */
+
+TEST(a_segment_of_somebody_elses_is_no_lock_and_is_left_alone)
+{
+    hf_segment *segment;
+    hf_mutex *mutex = NULL;
+    void *root = NULL;
+    assert_ok(hf_segment_create(unique_name(name, "named"), 65536, NULL, &segment));
+    hf_segment_info before;
+    hf_segment_info after;
+    assert_ok(hf_segment_get_info(segment, &before));
+    assert_error(hf_mutex_open(name, &mutex), -EBADMSG);
+    assert_error(hf_mutex_remove(name), -EBADMSG);
+    assert_ok(hf_segment_get_info(segment, &after));
+    assert_int_equal(after.used, before.used); /* no root has been made in it */
+
+    assert_ok(hf_segment_root(segment, 4096, &root));
+    assert_error(hf_mutex_open(name, &mutex), -EBADMSG);
+    assert_error(hf_mutex_open_or_create(name, NULL, NULL, &mutex), -EBADMSG);
+    assert_null(mutex);
+    hf_segment_close(segment);
+}
+
+TEST(a_lock_of_another_kind_is_refused)
+{
+    hf_mutex *mutex = new_mutex();
+    /* its tag, as src/sync/named_layout.h has it */
+    uint32_t *kind = (uint32_t *)(void *)((char *)mutex - 60);
+    assert_int_equal(*kind, HF_NAMED_MUTEX);
+    *kind = HF_NAMED_EVENT;
+    hf_mutex *again = NULL;
+    assert_error(hf_mutex_open(name, &again), -EBADMSG);
+    assert_error(hf_mutex_open_or_create(name, NULL, NULL, &again), -EBADMSG);
+    assert_null(again);
+    *kind = HF_NAMED_MUTEX;
+    assert_ok(hf_mutex_close(mutex));
+}
+
+/* ---- several ------------------------------------------------------------------------------ */
+
+static int lock_and_die(void *unused)
+{
+    hf_mutex *mutex;
+    (void)unused;
+    assert_ok(hf_mutex_open(name, &mutex));
+    assert_ok(hf_mutex_lock(mutex));
+    (void)raise(SIGKILL);
+    return 1;
+}
+
+TEST(an_owner_that_is_killed_hands_it_to_who_finds_it_by_its_name)
+{
+    hf_mutex *mutex = new_mutex();
+    assert_int_equal(run_child(lock_and_die, NULL), -SIGKILL);
+    assert_error(hf_mutex_timedlock(mutex, SECONDS(10)), -EOWNERDEAD);
+    assert_ok(hf_mutex_consistent(mutex));
+    assert_ok(hf_mutex_unlock(mutex));
+    assert_ok(hf_mutex_close(mutex));
+}
+
+static int use_what_is_inherited(void *mutex)
+{
+    assert_ok(hf_mutex_lock(mutex));
+    assert_ok(hf_mutex_unlock(mutex));
+    assert_ok(hf_mutex_close(mutex));
+    assert_error(hf_mutex_close(mutex), -EINVAL);
+    return 0;
+}
+
+TEST(a_child_closes_what_it_inherits_by_itself)
+{
+    hf_mutex *mutex = new_mutex();
+    assert_int_equal(run_child(use_what_is_inherited, mutex), 0);
+    assert_ok(hf_mutex_lock(mutex));
+    assert_ok(hf_mutex_unlock(mutex));
+    assert_ok(hf_mutex_close(mutex));
+}
+
+#define THREADS 40u
+static uint64_t counted;
+
+static void *count_under(void *mutex)
+{
+    for (int i = 0; i < 100; i++) {
+        assert_ok(hf_mutex_lock(mutex));
+        counted++;
+        assert_ok(hf_mutex_unlock(mutex));
+    }
+    return NULL;
+}
+
+TEST(it_grows_with_the_threads_that_use_it)
+{
+    hf_mutex *mutex = new_mutex();
+    pthread_t threads[THREADS];
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, count_under, mutex), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        (void)pthread_join(threads[i], NULL);
+    }
+    assert_int_equal(counted, THREADS * 100);
+    assert_ok(hf_mutex_close(mutex));
+}
+
+static void *open_and_close(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 200; i++) {
+        hf_mutex *mutex;
+        assert_ok(hf_mutex_open(name, &mutex));
+        assert_ok(hf_mutex_lock(mutex));
+        assert_ok(hf_mutex_unlock(mutex));
+        assert_ok(hf_mutex_close(mutex));
+    }
+    return NULL;
+}
+
+TEST(threads_open_and_close_it_beside_each_other)
+{
+    hf_mutex *mutex = new_mutex();
+    pthread_t threads[4];
+    assert_ok(hf_mutex_close(mutex));
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, NULL), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        (void)pthread_join(threads[i], NULL);
+    }
+    assert_error(hf_mutex_close(mutex), -EINVAL); /* nothing is left open */
+}
+
+static int open_or_create(void *unused)
+{
+    hf_mutex *mutex;
+    bool created = false;
+    (void)unused;
+    assert_ok(hf_mutex_open_or_create(name, NULL, &created, &mutex));
+    assert_ok(hf_mutex_lock(mutex));
+    assert_ok(hf_mutex_unlock(mutex));
+    return created ? 1 : 0;
+}
+
+TEST(of_many_who_open_or_create_exactly_one_creates)
+{
+    for (int round = 0; round < 10; round++) {
+        pid_t children[4];
+        int creators = 0;
+        (void)unique_name(name, "named");
+        for (unsigned i = 0; i < 4; i++) {
+            children[i] = start_child(open_or_create, NULL);
+        }
+        for (unsigned i = 0; i < 4; i++) {
+            int status = wait_child(children[i]);
+            assert_in_range(status, 0, 1);
+            creators += status;
+        }
+        assert_int_equal(creators, 1);
+        assert_ok(hf_mutex_remove(name));
+    }
+}
+
+static int create_for_ever(void *unused)
+{
+    hf_mutex *mutex;
+    (void)unused;
+    while (hf_mutex_create(name, NULL, &mutex) == 0) {
+        assert_ok(hf_mutex_close(mutex));
+        assert_ok(hf_mutex_remove(name));
+    }
+    return 1;
+}
+
+TEST(a_creator_killed_at_any_moment_leaves_a_whole_one_or_nothing)
+{
+    unsigned left = 0;
+    for (int round = 0; round < 100; round++) {
+        (void)unique_name(name, "named");
+        pid_t child = start_child(create_for_ever, NULL);
+        (void)usleep((useconds_t)random_below(5000));
+        assert_int_equal(kill_and_reap(child), -SIGKILL);
+        hf_mutex *mutex;
+        int error = hf_mutex_open(name, &mutex);
+        if (error != -ENOENT) {
+            assert_ok(error);
+            assert_ok(hf_mutex_trylock(mutex));
+            assert_ok(hf_mutex_unlock(mutex));
+            assert_ok(hf_mutex_close(mutex));
+            assert_ok(hf_mutex_remove(name));
+            left++;
+        }
+    }
+    printf("%u of 100 creators left a whole one\n", left);
+}
