@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "holdfast/lock_order.h"
 #include "holdfast/lockable.h"
 
 #ifdef __cplusplus
@@ -47,11 +48,28 @@ static inline hf_guarded hf_guard_begin(hf_lockable lock, int64_t timeout_ns)
     return guard;
 }
 
+/* The same, for the checker of <holdfast/lock_order.h>. */
+static inline hf_guarded hf_guard_begin_at(hf_lockable lock, int64_t timeout_ns, const char *file,
+                                           int line)
+{
+    if (timeout_ns != 0) {
+        hf_lock_order_taking(lock.lock, file, line);
+    }
+    hf_guarded guard = hf_guard_begin(lock, timeout_ns);
+    (void)hf_lock_order_result(lock.lock, guard.error, file, line);
+    return guard;
+}
+
 /* Unlocks now what the guard still holds; 0 if it holds nothing. */
 static inline int hf_guard_unlock(hf_guarded *guard)
 {
     bool held = guard->held;
     guard->held = false;
+#ifdef HF_LOCK_ORDER
+    if (held) {
+        hf_lock_order_freed(guard->lock.lock);
+    }
+#endif
     return held ? hf_lockable_unlock(guard->lock) : 0;
 }
 
@@ -59,6 +77,12 @@ static inline void hf_guard_end(hf_guarded *guard)
 {
     (void)hf_guard_unlock(guard);
 }
+
+#ifdef HF_LOCK_ORDER
+#define HF_GUARD_BEGIN(lock, timeout_ns) hf_guard_begin_at(lock, timeout_ns, __FILE__, __LINE__)
+#else
+#define HF_GUARD_BEGIN(lock, timeout_ns) hf_guard_begin(lock, timeout_ns)
+#endif
 
 #if defined(__GNUC__)
 #define HF_GUARD_BY_HAND  0
@@ -73,7 +97,7 @@ static inline void hf_guard_end(hf_guarded *guard)
 
 /* The same; waits at most timeout_ns nanoseconds, 0: not at all. */
 #define hf_guard_timed(name, pointer, timeout_ns)                                                  \
-    HF_GUARD_AT_END() hf_guarded name = hf_guard_begin(hf_lockable_of(pointer), (timeout_ns))
+    HF_GUARD_AT_END() hf_guarded name = HF_GUARD_BEGIN(hf_lockable_of(pointer), (timeout_ns))
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,7 @@
 #include "holdfast/file_lock.h"
 #include "holdfast/guard.h"
 #include "holdfast/heap.h"
+#include "holdfast/lock_order.h"
 #include "holdfast/lockable.h"
 #include "holdfast/memory.h"
 #include "holdfast/mutex.h"

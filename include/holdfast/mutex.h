@@ -69,4 +69,8 @@ HF_API int hf_mutex_consistent(hf_mutex *mutex);
 #ifdef __cplusplus
 }
 #endif
+
+#ifdef HF_LOCK_ORDER
+#include "holdfast/lock_order.h"
+#endif
 #endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Finds locks that are taken in different orders before they are ever waited for in a circle.
+ *
+ * Build *your* sources with -DHF_LOCK_ORDER: the lock calls then become macros, which also tell
+ * this checker where each lock is taken. It notes "A was held while B was waited for" for the whole
+ * process, and reports when such notes close a circle, though nobody has met anybody there yet:
+ *
+ *     static void report(const hf_lock_order_report *found, void *context)
+ *     {
+ *         for (unsigned i = 0; i < found->steps; i++) {
+ *             fprintf(stderr, "held since %s:%d, at %s:%d the next one is taken\n",
+ *                     found->step[i].held.file, found->step[i].held.line,
+ *                     found->step[i].taken.file, found->step[i].taken.line);
+ *         }
+ *     }
+ *     hf_lock_order_set_report(report, NULL);
+ *
+ * Locks are told apart by their segment and their offset in it, so two names of one lock are one.
+ * What only tries makes no note, for it cannot wait; what it gets counts as held. A lock that is
+ * unlocked inside a transaction counts as unlocked. Nothing is known about other processes: each
+ * looks at itself, and a forked child starts afresh.
+ *
+ * It has room for 256 locks, 1024 notes and 32 locks held by a thread: when the first two are full
+ * it starts afresh, and it does not see a thread's 33rd. Each call costs about a microsecond.
+ */
+#ifndef HOLDFAST_LOCK_ORDER_H
+#define HOLDFAST_LOCK_ORDER_H
+
+#include <errno.h>
+#include <stdint.h>
+
+#include "holdfast/error.h"
+#include "holdfast/mutex.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A line of a program; the string is the program's own. */
+typedef struct hf_lock_order_place {
+    const char *file;
+    int line;
+} hf_lock_order_place;
+
+/* One lock was held, taken there, when the next one of the circle was waited for here. */
+typedef struct hf_lock_order_step {
+    hf_lock_order_place held;
+    hf_lock_order_place taken;
+} hf_lock_order_step;
+
+/* The longest circle that is reported whole. */
+#define HF_LOCK_ORDER_STEPS 8
+
+typedef struct hf_lock_order_report {
+    unsigned locks; /* in the circle */
+    unsigned steps; /* as many, or HF_LOCK_ORDER_STEPS */
+    /* The first is the call that closes the circle, by this thread; the others came before it. */
+    const hf_lock_order_step *step;
+} hf_lock_order_report;
+
+/*
+ * Called once for each pair of places' first circle, by the thread that closes it, before it waits.
+ * It may call the library. NULL: nobody. The report is gone when it returns.
+ */
+typedef void hf_lock_order_reporter(const hf_lock_order_report *found, void *context);
+HF_API int hf_lock_order_set_report(hf_lock_order_reporter *report, void *context);
+
+/* ---- what the macros tell; for locks of your own, too ------------------------------------- */
+
+/* This thread is about to wait for the lock, if need be. */
+HF_API void hf_lock_order_taking(const void *lock, const char *file, int line);
+/* It has it. */
+HF_API void hf_lock_order_taken(const void *lock, const char *file, int line);
+/* It has let go of it. */
+HF_API void hf_lock_order_freed(const void *lock);
+/* The lock has ended, and its memory may become another. */
+HF_API void hf_lock_order_forget(const void *lock);
+
+static inline int hf_lock_order_result(const void *lock, int result, const char *file, int line)
+{
+    if (result == 0 || result == -EOWNERDEAD) {
+        hf_lock_order_taken(lock, file, line);
+    }
+    return result;
+}
+
+/* Defines hf_lock_order_timed_PREFIX and the like, which the macros call. */
+#define HF_LOCK_ORDER_TYPE(type, prefix)                                                           \
+    static inline int hf_lock_order_timed_##prefix(type *lock, int64_t timeout_ns,                 \
+                                                   const char *file, int line)                     \
+    {                                                                                              \
+        if (timeout_ns != 0) {                                                                     \
+            hf_lock_order_taking(lock, file, line);                                                \
+        }                                                                                          \
+        return hf_lock_order_result(lock, prefix##_timedlock(lock, timeout_ns), file, line);       \
+    }                                                                                              \
+    static inline int hf_lock_order_unlock_##prefix(type *lock)                                    \
+    {                                                                                              \
+        int result = prefix##_unlock(lock);                                                        \
+        if (result == 0) {                                                                         \
+            hf_lock_order_freed(lock);                                                             \
+        }                                                                                          \
+        return result;                                                                             \
+    }                                                                                              \
+    static inline int hf_lock_order_fini_##prefix(type *lock)                                      \
+    {                                                                                              \
+        int result = prefix##_fini(lock);                                                          \
+        if (result == 0) {                                                                         \
+            hf_lock_order_forget(lock);                                                            \
+        }                                                                                          \
+        return result;                                                                             \
+    }
+
+HF_LOCK_ORDER_TYPE(hf_mutex, hf_mutex)
+
+#ifdef __cplusplus
+}
+#endif
+
+#ifdef HF_LOCK_ORDER
+#define hf_mutex_lock(lock)    hf_lock_order_timed_hf_mutex((lock), HF_FOREVER, __FILE__, __LINE__)
+#define hf_mutex_trylock(lock) hf_lock_order_timed_hf_mutex((lock), 0, __FILE__, __LINE__)
+#define hf_mutex_timedlock(lock, timeout_ns)                                                       \
+    hf_lock_order_timed_hf_mutex((lock), (timeout_ns), __FILE__, __LINE__)
+#define hf_mutex_unlock(lock) hf_lock_order_unlock_hf_mutex(lock)
+#define hf_mutex_fini(lock)   hf_lock_order_fini_hf_mutex(lock)
+#endif
+#endif
