@@ -6,6 +6,7 @@
 int command_serve(int argc, char **argv);
 int command_send(int argc, char **argv);
 int command_rm(int argc, char **argv);
+int command_lock(int argc, char **argv);
 
 /* "Try holdfast COMMAND --help", after what getopt has said; returns EXIT_USAGE. */
 int usage_error(const char *command);

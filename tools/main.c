@@ -20,13 +20,14 @@ static const struct command {
     {"serve", command_serve, "receive files into a directory, until stopped"},
     {"send", command_send, "send files to a server on this machine"},
     {"rm", command_rm, "remove what a killed server left in shared memory"},
+    {"lock", command_lock, "run a command while holding a lock"},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void help(FILE *out)
 {
     (void)fputs("usage: holdfast COMMAND [OPTION]... [ARGUMENT]...\n\n"
-                "Files from process to process through shared memory.\n\n",
+                "Files from process to process through shared memory, and locks for scripts.\n\n",
                 out);
     for (size_t i = 0; i < COMMANDS; i++) {
         (void)fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
