@@ -86,6 +86,7 @@ static inline int hf_lock_order_result(const void *lock, int result, const char 
 }
 
 /* Defines hf_lock_order_timed_PREFIX and the like, which the macros call. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type stands in none */
 #define HF_LOCK_ORDER_TYPE(type, prefix)                                                           \
     static inline int hf_lock_order_timed_##prefix(type *lock, int64_t timeout_ns,                 \
                                                    const char *file, int line)                     \
@@ -111,6 +112,7 @@ static inline int hf_lock_order_result(const void *lock, int result, const char 
         }                                                                                          \
         return result;                                                                             \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 HF_LOCK_ORDER_TYPE(hf_mutex, hf_mutex)
 

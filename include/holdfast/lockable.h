@@ -70,7 +70,8 @@ HF_LOCKABLE_TABLE(HF_LOCKABLE_OVERLOAD)
 #undef HF_LOCKABLE_OVERLOAD
 #else
 /* The same; another pointer does not compile. `struct hf_lockable_none` is never there. */
-#define HF_LOCKABLE_CASE(kind, type, prefix) , type * : kind
+#define HF_LOCKABLE_CASE(kind, type, prefix)                                                       \
+    , type * : kind /* NOLINT(bugprone-macro-parentheses) */
 #define hf_lockable_of(pointer)                                                                    \
     hf_lockable_make((pointer), _Generic((pointer), struct hf_lockable_none *                      \
                                          : HF_LOCKABLE_NONE HF_LOCKABLE_TABLE(HF_LOCKABLE_CASE)))

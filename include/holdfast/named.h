@@ -80,6 +80,7 @@ HF_API int hf_named_close(void *object);
 HF_API int hf_named_remove(hf_named_kind kind, const char *name);
 
 /* The five calls, for a type. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type stands in none */
 #define HF_NAMED_TYPE(kind, type)                                                                  \
     static inline int type##_create(const char *name, const hf_sync_options *options,              \
                                     type **object)                                                 \
@@ -118,6 +119,7 @@ HF_API int hf_named_remove(hf_named_kind kind, const char *name);
     {                                                                                              \
         return hf_named_remove(kind, name);                                                        \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* A new type is a line here and, if all zero is not its beginning, one in src/sync/named.c. */
 HF_NAMED_TYPE(HF_NAMED_MUTEX, hf_mutex)
