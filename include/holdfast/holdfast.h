@@ -16,6 +16,7 @@
 #include "holdfast/object.h"
 #include "holdfast/pipe.h"
 #include "holdfast/region.h"
+#include "holdfast/rwlock.h"
 #include "holdfast/segment.h"
 #include "holdfast/time.h"
 #include "holdfast/tx.h"

@@ -3,6 +3,18 @@
 #include "segment/holds.h"
 #include "segment/lock.h"
 
+uint32_t holds_find(struct view *view, uint32_t from, uint64_t offset, uint64_t kind)
+{
+    uint32_t slots = view_slots(view);
+    for (uint32_t n = from; n <= slots; n++) {
+        const struct slot *slot = view_slot(view, n);
+        if (slot != NULL && hold_find(slot, offset, kind) != HOLDS_MAX) {
+            return n;
+        }
+    }
+    return 0;
+}
+
 /* Each can be done again by the next who recovers the slot: the hold is cleared by the step that
    ends it, and who waits for that looks again by itself, should nobody wake it. */
 static void end_hold(struct view *view, struct slot *slot, uint32_t place)

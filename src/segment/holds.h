@@ -13,6 +13,7 @@
 
 #define holds_release  hf_holds_release
 #define holds_end_open hf_holds_end_open
+#define holds_find     hf_holds_find
 
 static inline uint64_t hold_word(uint64_t offset, uint64_t kind, uint64_t count)
 {
@@ -79,6 +80,9 @@ static inline void hold_clear(struct slot *slot, uint32_t place)
     }
     HF_LOG_PUBLISH(&slot->holds_top, top); /* partner: holds_in_use */
 }
+
+/* The first slot, from that number on, that holds that; 0: none does. */
+uint32_t holds_find(struct view *view, uint32_t from, uint64_t offset, uint64_t kind);
 
 /* Ends all that the slot holds, whose thread has ended, or is about to. */
 void holds_release(struct view *view, struct slot *slot, uint32_t number);

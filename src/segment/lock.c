@@ -95,6 +95,9 @@ void lock_unlink(struct view *view, struct slot *slot, struct lock *lock, uint64
 static uint32_t freed_word(uint32_t word, lock_verdict verdict)
 {
     uint32_t freed = word & (LOCK_WAITERS | LOCK_OWNER_DIED | LOCK_GIVEN_UP);
+    if ((word & LOCK_UPGRADABLE) != 0) {
+        return freed; /* its owner has written nothing */
+    }
     switch (verdict) {
     case LOCK_UNLOCKED:
         return (word & LOCK_OWNER_DIED) != 0 ? freed | LOCK_GIVEN_UP : freed;
@@ -135,13 +138,18 @@ void lock_free_as(struct participant *p, struct lock *lock, uint64_t offset, loc
     HF_LOG_STORE(&p->slot->intent, 0);
 }
 
-void lock_reader_left(struct lock *lock)
+void lock_reopen(struct lock *lock)
 {
-    fence_store_load(); /* partner: an owner that has closed the lock and looks for readers */
-    if ((load_relaxed(&lock->word) & LOCK_OWNER) != 0) {
-        (void)fetch_add_release(&lock->departures, 1);
-        (void)os_wake(&lock->departures, INT_MAX);
+    uint32_t word = fetch_and_relaxed(&lock->word, ~LOCK_CLOSED);
+    if ((word & LOCK_CLOSED) != 0 && (word & LOCK_WAITERS) != 0) {
+        (void)os_wake(&lock->word, INT_MAX);
     }
+}
+
+void lock_tell_left(struct lock *lock)
+{
+    (void)fetch_add_release(&lock->departures, 1);
+    (void)os_wake(&lock->departures, INT_MAX);
 }
 
 /* ---- taking ------------------------------------------------------------------------------ */
@@ -151,7 +159,8 @@ static int try_word(struct participant *p, struct lock *lock, uint32_t flags, ui
 {
     uint32_t word = load_relaxed(&lock->word);
     while ((word & LOCK_OWNER) == 0 && (word & LOCK_GIVEN_UP) == 0) {
-        if (cas_acquire(&lock->word, &word, word | p->number | flags)) { /* partner: lock_free */
+        uint32_t taken = (word & ~(LOCK_UPGRADABLE | LOCK_CLOSED)) | p->number | flags;
+        if (cas_acquire(&lock->word, &word, taken)) { /* partner: lock_free */
             crash_fence();
             return (word & LOCK_OWNER_DIED) != 0 ? -EOWNERDEAD : 0;
         }
@@ -160,7 +169,7 @@ static int try_word(struct participant *p, struct lock *lock, uint32_t flags, ui
     return (word & LOCK_GIVEN_UP) != 0 ? -ENOTRECOVERABLE : 1;
 }
 
-static bool spin(struct participant *p, struct lock *lock)
+bool lock_spin(struct participant *p, struct lock *lock)
 {
     static _Atomic uint32_t processors;
     if (load_relaxed(&processors) == 0) {
@@ -230,6 +239,27 @@ bool lock_wait_once(struct participant *p, struct lock *lock, uint32_t word, int
     return there != PRESENCE_NONE || load_acquire(&lock->word) != word;
 }
 
+presence lock_wait_beside(struct participant *p, uint32_t number, shared_u32 *word,
+                          uint32_t expected, int64_t ns)
+{
+    struct holder holder;
+    presence there = presence_of(p->view, number, false, &holder);
+    if (there == PRESENCE_ALIVE && is_in_our_hands(p, number)) {
+        return PRESENCE_NONE; /* damaged */
+    }
+    if (there == PRESENCE_ALIVE && ns > 0) {
+        int64_t slice = holder.life != NULL ? SLICE_NS : SLICE_UNTOLD_NS;
+        (void)sleep_beside(word, expected, &holder, ns < slice ? ns : slice);
+    }
+    if (there == PRESENCE_ALIVE && time_to_ask(p, number)) {
+        there = presence_of(p->view, number, true, &holder);
+    }
+    if (there == PRESENCE_DEAD) {
+        (void)recovery_of(p, number);
+    }
+    return there;
+}
+
 int64_t lock_time_left(uint64_t start, int64_t timeout_ns)
 {
     if (timeout_ns < 0) {
@@ -240,10 +270,10 @@ int64_t lock_time_left(uint64_t start, int64_t timeout_ns)
     return (int64_t)min_u64(left, SLICE_NS);
 }
 
-int lock_wait(struct participant *p, struct lock *lock, int64_t timeout_ns)
+int lock_wait_as(struct participant *p, struct lock *lock, uint32_t as, int64_t timeout_ns)
 {
     uint64_t start = timeout_ns > 0 ? os_now_ns() : 0;
-    uint32_t flags = 0;
+    uint32_t flags = as;
     bool spun = timeout_ns == 0;
     unsigned ownerless = 0;
     for (bool last = false;;) {
@@ -260,7 +290,7 @@ int lock_wait(struct participant *p, struct lock *lock, int64_t timeout_ns)
         }
         if (!spun) {
             spun = true;
-            if (spin(p, lock)) {
+            if (lock_spin(p, lock)) {
                 continue;
             }
         }
@@ -270,14 +300,13 @@ int lock_wait(struct participant *p, struct lock *lock, int64_t timeout_ns)
         if (ownerless == OWNERLESS_MAX) {
             return -EBADMSG; /* a lock is freed before its owner's slot is: nobody can have it */
         }
-        last = owned && ns == 0; /* one look at the owner, and one more try, are always due */
-        flags = LOCK_WAITERS;    /* others may have fallen asleep beside us */
+        last = owned && ns == 0;   /* one look at the owner, and one more try, are always due */
+        flags = as | LOCK_WAITERS; /* others may have fallen asleep beside us */
         spun = timeout_ns == 0;
     }
 }
 
-/* A lock that this transaction has unlocked and keeps to its end can be had again. */
-static int take_back(struct lock *lock)
+int lock_take_back(struct lock *lock)
 {
     uint64_t next = load_relaxed(&lock->next);
     if ((next & LOCK_UNLOCK_LATER) == 0) {
@@ -296,7 +325,7 @@ int lock_take_slowly(struct participant *p, struct lock *lock, uint64_t offset, 
         return result;
     }
     HF_LOG_STORE(&p->slot->intent, 0);
-    return result == -EDEADLK ? take_back(lock) : result;
+    return result == -EDEADLK ? lock_take_back(lock) : result;
 }
 
 int lock_take_own(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns)

@@ -30,10 +30,14 @@
 #define lock_take_own    hf_lock_take_own
 #define lock_free_as     hf_lock_free_as
 #define lock_unlink      hf_lock_unlink
-#define lock_wait        hf_lock_wait
+#define lock_wait_as     hf_lock_wait_as
 #define lock_wait_once   hf_lock_wait_once
 #define lock_time_left   hf_lock_time_left
-#define lock_reader_left hf_lock_reader_left
+#define lock_spin        hf_lock_spin
+#define lock_take_back   hf_lock_take_back
+#define lock_wait_beside hf_lock_wait_beside
+#define lock_tell_left   hf_lock_tell_left
+#define lock_reopen      hf_lock_reopen
 #define lock_is_at       hf_lock_is_at
 #define lock_is_held     hf_lock_is_held
 #define lock_clear_owner hf_lock_clear_owner
@@ -47,20 +51,45 @@ void lock_free_as(struct participant *p, struct lock *lock, uint64_t offset, loc
 
 /*
  * Waits until the lock's word is ours: 0 or -EOWNERDEAD. The intent is set, and stays; the lock is
- * not in the list of held ones yet. Any other result is the call's end.
+ * not in the list of held ones yet. Any other result is the call's end. `as`: what else stands in
+ * the word from the first instant on (LOCK_UPGRADABLE).
  */
-int lock_wait(struct participant *p, struct lock *lock, int64_t timeout_ns);
+int lock_wait_as(struct participant *p, struct lock *lock, uint32_t as, int64_t timeout_ns);
+
+static inline int lock_wait(struct participant *p, struct lock *lock, int64_t timeout_ns)
+{
+    return lock_wait_as(p, lock, 0, timeout_ns);
+}
+
+/* A lock that is ours: one that this transaction has unlocked and keeps to its end can be had
+   again. 0, -EOWNERDEAD, -EDEADLK. */
+int lock_take_back(struct lock *lock);
+
+/* Spins a little while the lock has an owner; true: it has none now. */
+bool lock_spin(struct participant *p, struct lock *lock);
 
 /* Sleeps at most ns beside the owner seen in the word, and recovers it if it is dead. False: there
    is no such owner, and the word is as it was. */
 bool lock_wait_once(struct participant *p, struct lock *lock, uint32_t word, int64_t ns);
+
+/* Sleeps at most ns, and no more than a slice, beside the life of that participant, while the word
+   is `expected`; recovers the participant if it is dead. PRESENCE_NONE: there is nobody. */
+presence lock_wait_beside(struct participant *p, uint32_t number, shared_u32 *word,
+                          uint32_t expected, int64_t ns);
 
 /* Of a timeout that began at `start`, as os_now_ns counts: what is left of it, and no more than a
    slice of sleep. */
 int64_t lock_time_left(uint64_t start, int64_t timeout_ns);
 
 /* A reader of the lock has left, its hold is cleared: an owner that waits for that looks again. */
-void lock_reader_left(struct lock *lock);
+void lock_tell_left(struct lock *lock);
+static inline void lock_reader_left(struct lock *lock)
+{
+    fence_store_load(); /* partner: an owner that has closed the lock and looks for readers */
+    if ((load_relaxed(&lock->word) & LOCK_OWNER) != 0) {
+        lock_tell_left(lock);
+    }
+}
 
 /* Takes the lock out of the slot's list of held ones, if it is there. Of a lock that the slot owns.
  */
@@ -80,6 +109,9 @@ bool lock_is_at(const struct lock *lock, uint64_t offset);
 
 /* Is the lock in the slot's list? */
 bool lock_is_held(struct view *view, const struct slot *slot, uint64_t offset);
+
+/* An upgrade comes to nothing: its owner has the lock upgradably again, and readers come in. */
+void lock_reopen(struct lock *lock);
 
 /* Steps (7) and (8). */
 void lock_clear_owner(struct lock *lock, lock_verdict verdict);

@@ -55,6 +55,8 @@ static void settle_intent(struct view *view, struct slot *slot, uint32_t number)
         /* Taken, and the caller never knew: its data is as it was. Until the owner is cleared, the
            intent leads here again. */
         lock_clear_owner(lock, LOCK_AS_IT_IS);
+    } else if (lock != NULL) {
+        lock_reopen(lock); /* taken; or it was being upgraded */
     }
     HF_LOG_STORE(&slot->intent, 0);
 }
