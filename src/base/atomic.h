@@ -75,6 +75,16 @@ static inline void fence_store_load(void)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
+/* The same after a read-modify-write that has succeeded, which on x86 is such a fence itself. */
+static inline void fence_after_rmw(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    atomic_signal_fence(memory_order_seq_cst);
+#else
+    fence_store_load();
+#endif
+}
+
 /* Orders earlier stores before later ones, for whoever looks with load_acquire. */
 static inline void fence_stores(void)
 {

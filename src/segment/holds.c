@@ -5,11 +5,14 @@
 
 uint32_t holds_find(struct view *view, uint32_t from, uint64_t offset, uint64_t kind)
 {
-    uint32_t slots = view_slots(view);
-    for (uint32_t n = from; n <= slots; n++) {
-        const struct slot *slot = view_slot(view, n);
-        if (slot != NULL && hold_find(slot, offset, kind) != HOLDS_MAX) {
-            return n;
+    uint32_t n = from;
+    for (struct slot_page *page; (page = view_slot_page(view, n)) != NULL;) {
+        uint32_t end = n + SLOTS_PER_PAGE - (n - 1) % SLOTS_PER_PAGE; /* the next page's first */
+        for (; n < end; n++) {
+            const struct slot *slot = &page->slots[(n - 1) % SLOTS_PER_PAGE];
+            if (hold_find(slot, offset, kind) != HOLDS_MAX) {
+                return n;
+            }
         }
     }
     return 0;

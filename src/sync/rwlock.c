@@ -236,15 +236,14 @@ static bool outlasts_a_spin(struct participant *p, uint32_t reader, uint64_t off
     return true;
 }
 
-/* Step (7): 0 once nobody else holds it shared; -EBUSY (timeout 0), -ETIMEDOUT, -EBADMSG. */
+/* Step (7), after a fence: 0 once nobody else holds it shared; -EBUSY (timeout 0), -ETIMEDOUT, -EBADMSG. */
 static int drain(struct participant *p, struct lock *lock, uint64_t offset, uint64_t start,
                  int64_t timeout_ns)
 {
     uint32_t from = 1;
     unsigned nobody = 0;
     for (bool last = false;;) {
-        uint32_t noted = load_relaxed(&lock->departures);
-        fence_store_load(); /* partner: come_in, lock_reader_left */
+        uint32_t noted = load_acquire(&lock->departures); /* partner: lock_tell_left */
         uint32_t reader = find_reader(p, from, offset);
         if (likely(reader == 0)) {
             return 0;
@@ -318,6 +317,7 @@ static inline int take(struct participant *p, struct lock *lock, uint64_t offset
     }
     crash_fence();
     if (mode == EXCLUSIVE) {
+        fence_after_rmw(); /* partner: come_in, lock_reader_left */
         error = drain(p, lock, offset, start, timeout_ns);
     }
     if (unlikely(error != 0)) {
@@ -393,6 +393,7 @@ static int upgrade(struct participant *p, struct lock *lock, uint64_t offset, in
     }
     HF_LOG_STORE(&p->slot->intent, offset); /* for who jumps out: the lock is opened again */
     (void)fetch_or_relaxed(&lock->word, LOCK_CLOSED);
+    fence_after_rmw(); /* partner: come_in, lock_reader_left */
     error = drain(p, lock, offset, start, timeout_ns);
     if (error != 0) {
         lock_reopen(lock);

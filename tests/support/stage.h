@@ -10,14 +10,16 @@
 
 #include "base/atomic.h"
 #include "holdfast/mutex.h"
+#include "holdfast/rwlock.h"
 #include "holdfast/segment.h"
 #include "holdfast/tx.h"
 #include "support/support.h"
 
-#define KIB        (UINT64_C(1) << 10)
-#define MIB        (UINT64_C(1) << 20)
-#define STAGE_MORE 512u
-#define STAGE_CAST 16u
+#define KIB           (UINT64_C(1) << 10)
+#define MIB           (UINT64_C(1) << 20)
+#define STAGE_MORE    512u
+#define STAGE_CAST    16u
+#define STAGE_RWLOCKS 33u /* one more than a thread may hold shared */
 
 struct props {
     hf_mutex mutex;
@@ -34,6 +36,8 @@ struct props {
     _Atomic uint32_t result;
     _Atomic uint64_t done[STAGE_CAST];
     _Atomic uint64_t when_us[STAGE_CAST];
+    hf_rwlock rwlock;
+    hf_rwlock rwlocks[STAGE_RWLOCKS];
 };
 
 /* The test's own; inherited by its children. */
