@@ -4,6 +4,7 @@
 #define TESTS_PROOF_BOARD_H
 
 #include "holdfast/mutex.h"
+#include "holdfast/rwlock.h"
 #include "holdfast/tx.h"
 #include "proof/proof.h"
 
@@ -43,6 +44,9 @@ struct board {
     /* What the first contender that got a mutex was told of it: the judge cannot hear it again. */
     int32_t told[3];
     uint32_t was_told[3];
+    hf_rwlock rwlock[2]; /* and what the first contender that got the first one was told */
+    int32_t rwlock_told;
+    uint32_t rwlock_was_told;
     hf_off contender_link[CONTENDERS];
     hf_off early_link;
     hf_off pair_link[2];
