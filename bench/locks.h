@@ -14,6 +14,12 @@ int boost_mutex_setup(void *shared, void **state);
 int boost_mutex_pair(void *state, double *cost);
 void boost_mutex_teardown(void *state);
 
+/* And its interprocess_sharable_mutex: so many pairs; not 0 if one failed. */
+int boost_rwlock_setup(void *shared, void **state);
+int boost_rwlock_read(void *state, int pairs);
+int boost_rwlock_write(void *state, int pairs);
+void boost_rwlock_teardown(void *state);
+
 #ifdef __cplusplus
 }
 #else

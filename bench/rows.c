@@ -8,6 +8,9 @@ extern const bench_row mutex_handover;
 extern const bench_row mutex_handover_p99;
 extern const bench_row mutex_handover_slow;
 extern const bench_row mutex_idle;
+extern const bench_row rwlock_read;
+extern const bench_row rwlock_write;
+extern const bench_row rwlock_two;
 extern const bench_row tx_16;
 extern const bench_row recovery;
 extern const bench_row recovery_million;
@@ -32,6 +35,9 @@ const bench_row *const bench_rows[] = {
     &mutex_handover_p99,
     &mutex_handover_slow,
     &mutex_idle,
+    &rwlock_read,
+    &rwlock_write,
+    &rwlock_two,
     &tx_16,
     &recovery,
     &recovery_million,

@@ -236,7 +236,8 @@ static bool outlasts_a_spin(struct participant *p, uint32_t reader, uint64_t off
     return true;
 }
 
-/* Step (7), after a fence: 0 once nobody else holds it shared; -EBUSY (timeout 0), -ETIMEDOUT, -EBADMSG. */
+/* Step (7), after a fence: 0 once nobody else holds it shared; -EBUSY (timeout 0), -ETIMEDOUT,
+ * -EBADMSG. */
 static int drain(struct participant *p, struct lock *lock, uint64_t offset, uint64_t start,
                  int64_t timeout_ns)
 {
@@ -391,7 +392,8 @@ static int upgrade(struct participant *p, struct lock *lock, uint64_t offset, in
     if (error != 0) {
         return error;
     }
-    HF_LOG_STORE(&p->slot->intent, offset); /* for who jumps out: the lock is opened again */
+    /* For who jumps out: the lock is opened again. It stays, as it does where a lock was taken. */
+    HF_LOG_STORE(&p->slot->intent, offset);
     (void)fetch_or_relaxed(&lock->word, LOCK_CLOSED);
     fence_after_rmw(); /* partner: come_in, lock_reader_left */
     error = drain(p, lock, offset, start, timeout_ns);
@@ -401,7 +403,6 @@ static int upgrade(struct participant *p, struct lock *lock, uint64_t offset, in
         uint32_t word = fetch_and_relaxed(&lock->word, ~(LOCK_UPGRADABLE | LOCK_CLOSED));
         error = told_by(word);
     }
-    HF_LOG_STORE(&p->slot->intent, 0);
     return error;
 }
 

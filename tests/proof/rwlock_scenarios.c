@@ -4,7 +4,10 @@
  * those scenarios have no effect, and the victim itself sees that its call did what it should.
  */
 #include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "proof/board.h"
 #include "segment/handle.h"
@@ -163,7 +166,7 @@ static bool owns_nothing(struct arena *arena)
 {
     struct participant *p = self_of(arena);
     return (load_relaxed(&bytes_of(lock_of(arena))->word) & LOCK_OWNER) != p->number &&
-           load_relaxed(&p->slot->held) == 0;
+           load_relaxed(&p->slot->held) == 0 && load_relaxed(&p->slot->intent) == 0;
 }
 
 /* 0, if the call gave `expected` and left what it should. */
@@ -466,7 +469,8 @@ static int act_unlock_kept(struct arena *arena)
 static int act_wrlock_and_commit(struct arena *arena)
 {
     int error = hf_rwlock_wrlock(lock_of(arena));
-    return good(error, 0, hf_tx_commit(arena->segment) == 0 && owns(arena, 0));
+    bool settled = load_relaxed(&self_of(arena)->slot->intent) == 0;
+    return good(error, 0, settled && hf_tx_commit(arena->segment) == 0 && owns(arena, 0));
 }
 
 static int act_upunlock_and_commit(struct arena *arena)
@@ -610,6 +614,52 @@ static int act_timed_to_exclusive_in_vain(struct arena *arena)
 {
     int error = hf_rwlock_timed_shared_to_exclusive(lock_of(arena), 1000);
     return good(error, -ETIMEDOUT, owns_nothing(arena) && reads(arena, 0) == 1);
+}
+
+/* ---- jumping out of waiting beside a living reader --------------------------------------- */
+
+static sigjmp_buf out_of_the_call;
+
+static void jump(int signal)
+{
+    (void)signal;
+    siglongjmp(out_of_the_call, 1);
+}
+
+static void jump_out_of(struct arena *arena, int (*call)(hf_rwlock *))
+{
+    struct itimerval soon = {.it_value = {.tv_usec = 20000}};
+    (void)signal(SIGALRM, jump);
+    if (sigsetjmp(out_of_the_call, 1) == 0) {
+        require(setitimer(ITIMER_REAL, &soon, NULL) == 0, "timer");
+        (void)call(lock_of(arena));
+        require(false, "the lock was had");
+    }
+    require(hf_rwlock_rdunlock(lock_of(arena)) == -EDEADLK, "no deadlock told");
+}
+
+static void prepare_jumped_out_of_an_upgrade(struct arena *arena)
+{
+    prepare_upgradable(arena);
+    jump_out_of(arena, hf_rwlock_upgrade);
+}
+
+static void prepare_jumped_out_of_writing(struct arena *arena)
+{
+    prepare_other(arena);
+    jump_out_of(arena, hf_rwlock_wrlock);
+}
+
+static int act_recover_upgradable(struct arena *arena)
+{
+    int error = hf_thread_recover(arena->segment);
+    return good(error, 0, owns(arena, LOCK_UPGRADABLE));
+}
+
+static int act_recover_nothing(struct arena *arena)
+{
+    int error = hf_thread_recover(arena->segment);
+    return good(error, 0, owns_nothing(arena));
 }
 
 /* ---- init and fini ----------------------------------------------------------------------- */
@@ -1011,6 +1061,16 @@ static const struct scenario scenarios[] = {
      .prepare = prepare_other,
      .act = act_recover,
      HARMLESS},
+    {.name = "rwlock.jump.out_of_an_upgrade",
+     .call = "hf_thread_recover",
+     IN_VAIN,
+     .prepare = prepare_jumped_out_of_an_upgrade,
+     .act = act_recover_upgradable},
+    {.name = "rwlock.jump.out_of_writing",
+     .call = "hf_thread_recover",
+     IN_VAIN,
+     .prepare = prepare_jumped_out_of_writing,
+     .act = act_recover_nothing},
     {.name = "rwlock.init.over_rubbish",
      .call = "hf_rwlock_init",
      ON_A(make_rubbish),
