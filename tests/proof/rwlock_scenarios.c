@@ -414,6 +414,22 @@ static int act_consistent(struct arena *arena)
     return error != 0 ? error : hf_rwlock_wrunlock(lock_of(arena));
 }
 
+static void prepare_writing_after_death_in_tx(struct arena *arena)
+{
+    prepare_other(arena);
+    require(hf_tx_begin(arena->segment) == 0, "begin");
+    require(hf_rwlock_wrlock(lock_of(arena)) == -EOWNERDEAD, "write");
+}
+
+/* Good once the transaction has committed. */
+static int act_mend_and_commit(struct arena *arena)
+{
+    int error = hf_rwlock_consistent(lock_of(arena));
+    error = error != 0 ? error : hf_rwlock_wrunlock(lock_of(arena));
+    error = error != 0 ? error : hf_tx_commit(arena->segment);
+    return good(error, 0, owns_nothing(arena));
+}
+
 /* Still to be mended, or given up for ever. */
 static outcome judge_giving_up(struct arena *copy)
 {
@@ -640,7 +656,9 @@ static void jump_out_of(struct arena *arena, int (*call)(hf_rwlock *))
 
 static void prepare_jumped_out_of_an_upgrade(struct arena *arena)
 {
+    hf_rwlock *other = &board_of(arena)->rwlock[1];
     prepare_upgradable(arena);
+    require(hf_rwlock_wrlock(other) == 0 && hf_rwlock_wrunlock(other) == 0, "write");
     jump_out_of(arena, hf_rwlock_upgrade);
 }
 
@@ -703,7 +721,7 @@ static outcome judge_fini(struct arena *copy)
 /* ---- the table --------------------------------------------------------------------------- */
 
 #define ON_A(setting)                                                                              \
-    .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = setting, .early = take_a_page
+    .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = (setting), .early = take_a_page
 #define ON_A_BOARD ON_A(make_board), .contend = contend
 /* Its victims leave nothing that a next owner would have to hear of. */
 #define HARMLESS .no_effect = true, .judge = judge_harmless
@@ -895,6 +913,13 @@ static const struct scenario scenarios[] = {
      .contend = contend,
      .prepare = prepare_writing,
      .act = act_consistent,
+     .judge = judge_unlocking},
+    {.name = "rwlock.consistent.in_a_transaction",
+     .call = "hf_rwlock_consistent",
+     ON_A(leave_a_dead_writer),
+     .contend = contend,
+     .prepare = prepare_writing_after_death_in_tx,
+     .act = act_mend_and_commit,
      .judge = judge_unlocking},
     {.name = "rwlock.uplock.free",
      .call = "hf_rwlock_uplock",
