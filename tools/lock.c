@@ -39,6 +39,7 @@ static const char help[] =
     "Runs COMMAND while it holds the lock NAME, which others wait for meanwhile. Whoever is "
     "killed\n"
     "lets go of it, and COMMAND is killed with it.\n\n"
+    "  -s, --shared           beside others who share it, and nobody who does not\n"
     "  -t, --timeout SECONDS  wait at most that long (0: not at all), then exit with 1\n"
     "  -h, --help             this text\n\n"
     "The exit status is COMMAND's (128 + the signal that killed it), 127 if it is not found, 126 "
@@ -49,28 +50,33 @@ struct request {
     const char *name;
     char **command;
     int64_t timeout_ns;
+    bool shared;
 };
 
 /* ---- the lock: another type would change this part alone ---------------------------------- */
 
-typedef hf_mutex lock_type;
+typedef hf_rwlock lock_type;
 
 static int lock_open(const char *name, lock_type **lock)
 {
-    return hf_mutex_open_or_create(name, NULL, NULL, lock);
+    return hf_rwlock_open_or_create(name, NULL, NULL, lock);
 }
 
 /* The lock guards nothing of ours that a death could spoil. */
-static int lock_take(lock_type *lock, int64_t timeout_ns)
+static int lock_take(lock_type *lock, bool shared, int64_t timeout_ns)
 {
-    int error = hf_mutex_timedlock(lock, timeout_ns);
-    return error == -EOWNERDEAD ? hf_mutex_consistent(lock) : error;
+    if (shared) { /* the next one who has it alone will say that all is well */
+        int error = hf_rwlock_timedrdlock(lock, timeout_ns);
+        return error == -EOWNERDEAD ? 0 : error;
+    }
+    int error = hf_rwlock_timedwrlock(lock, timeout_ns);
+    return error == -EOWNERDEAD ? hf_rwlock_consistent(lock) : error;
 }
 
-static void lock_let_go(lock_type *lock)
+static void lock_let_go(lock_type *lock, bool shared)
 {
-    (void)hf_mutex_unlock(lock);
-    (void)hf_mutex_close(lock);
+    (void)(shared ? hf_rwlock_rdunlock(lock) : hf_rwlock_wrunlock(lock));
+    (void)hf_rwlock_close(lock);
 }
 
 /* ---- the command line --------------------------------------------------------------------- */
@@ -94,36 +100,49 @@ static bool wrong(const char *what, const char *text)
     return false;
 }
 
-/* False: *status is how to exit. */
-static bool parse(int argc, char **argv, struct request *request, int *status)
+/* The options that stand next in argv. False: *status is how to exit. */
+static bool parse_options(int argc, char **argv, struct request *request, int *status)
 {
-    static const struct option options[] = {
-        {"timeout", required_argument, NULL, 't'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"timeout", required_argument, NULL, 't'},
+                                            {"shared", no_argument, NULL, 's'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     int option;
-    *status = EXIT_USAGE;
-    *request = (struct request){.timeout_ns = HF_FOREVER};
-    while ((option = getopt_long(argc, argv, "+ht:", options, NULL)) != -1) {
-        if (option == 'h') {
+    while ((option = getopt_long(argc, argv, "+hst:", options, NULL)) != -1) {
+        switch (option) {
+        case 'h':
             (void)fputs(help, stdout);
             *status = EXIT_DONE;
             return false;
-        }
-        if (option != 't') {
+        case 's':
+            request->shared = true;
+            break;
+        case 't':
+            if (!parse_seconds(optarg, &request->timeout_ns)) {
+                return wrong("no number of seconds: ", optarg);
+            }
+            break;
+        default:
             return false;
         }
-        if (!parse_seconds(optarg, &request->timeout_ns)) {
-            return wrong("no number of seconds: ", optarg);
-        }
+    }
+    return true;
+}
+
+/* False: *status is how to exit. Options may follow the name, as well. */
+static bool parse(int argc, char **argv, struct request *request, int *status)
+{
+    *status = EXIT_USAGE;
+    *request = (struct request){.timeout_ns = HF_FOREVER};
+    if (!parse_options(argc, argv, request, status)) {
+        return false;
     }
     if (optind == argc) {
         return wrong("lock takes a name and a command", "");
     }
     request->name = argv[optind++];
-    /* Options may follow the name as well: holdfast lock NAME --timeout 3 -- COMMAND */
-    while ((option = getopt_long(argc, argv, "+ht:", options, NULL)) != -1) {
-        if (option != 't' || !parse_seconds(optarg, &request->timeout_ns)) {
-            return wrong("not understood after the name", "");
-        }
+    if (!parse_options(argc, argv, request, status)) {
+        return false;
     }
     request->command = argv + optind;
     return optind < argc || wrong("lock takes a command to run", "");
@@ -133,14 +152,15 @@ static bool parse(int argc, char **argv, struct request *request, int *status)
 
 /* The byte that this process and its command hold; -1: it is not to be had. Waits for the command
  * of one who was killed, but not for ever: it may have left children that nobody kills. */
-static int take_command_byte(const char *name, hf_memory **memory)
+static int take_command_byte(const char *name, bool shared, hf_memory **memory)
 {
     if (hf_shm_open(name, HF_READ_WRITE, memory) != 0) {
         return -1; /* removed meanwhile */
     }
     int fd = hf_memory_descriptor(*memory);
     int64_t deadline = hf_now_ns() + FORMER_COMMAND_NS;
-    while (os_byte_lock(fd, BYTE_COMMAND) != 0 && hf_now_ns() < deadline) {
+    int (*take)(int, uint64_t) = shared ? os_byte_lock_shared : os_byte_lock;
+    while (take(fd, BYTE_COMMAND) != 0 && hf_now_ns() < deadline) {
         (void)usleep(PAUSE_US);
     }
     return fd;
@@ -257,17 +277,17 @@ int command_lock(int argc, char **argv)
     if (error != 0) {
         return failed(request.name, error);
     }
-    error = lock_take(lock, request.timeout_ns);
+    error = lock_take(lock, request.shared, request.timeout_ns);
     if (error != 0) {
         return failed(request.name, error);
     }
     hf_memory *memory = NULL;
-    int byte_fd = take_command_byte(request.name, &memory);
+    int byte_fd = take_command_byte(request.name, request.shared, &memory);
     status = run(request.command, byte_fd);
     if (byte_fd >= 0) {
         (void)os_byte_unlock(byte_fd, BYTE_COMMAND); /* whatever the command leaves running */
     }
-    lock_let_go(lock);
+    lock_let_go(lock, request.shared);
     hf_memory_close(memory);
     return status;
 }

@@ -95,9 +95,15 @@ static inline void hf_guard_end(hf_guarded *guard)
 /* Declares `name`, which holds the lock that the pointer leads to; waits for ever. */
 #define hf_guard(name, pointer) hf_guard_timed(name, pointer, HF_FOREVER)
 
-/* The same; waits at most timeout_ns nanoseconds, 0: not at all. */
+/* The same of a reader-writer lock, which it holds shared. */
+#define hf_guard_read(name, pointer) HF_GUARD(name, hf_lockable_shared(pointer), HF_FOREVER)
+
+/* As hf_guard; waits at most timeout_ns nanoseconds, 0: not at all. */
 #define hf_guard_timed(name, pointer, timeout_ns)                                                  \
-    HF_GUARD_AT_END() hf_guarded name = HF_GUARD_BEGIN(hf_lockable_of(pointer), (timeout_ns))
+    HF_GUARD(name, hf_lockable_of(pointer), (timeout_ns))
+
+#define HF_GUARD(name, lockable, timeout_ns)                                                       \
+    HF_GUARD_AT_END() hf_guarded name = HF_GUARD_BEGIN(lockable, timeout_ns)
 
 #ifdef __cplusplus
 }

@@ -32,6 +32,7 @@
 
 #include "holdfast/error.h"
 #include "holdfast/mutex.h"
+#include "holdfast/rwlock.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -85,28 +86,29 @@ static inline int hf_lock_order_result(const void *lock, int result, const char 
     return result;
 }
 
-/* Defines hf_lock_order_timed_PREFIX and the like, which the macros call. */
+/* Defines hf_lock_order_timed_NAME and hf_lock_order_unlock_NAME, which the macros call. */
 /* NOLINTBEGIN(bugprone-macro-parentheses): a type stands in none */
-#define HF_LOCK_ORDER_TYPE(type, prefix)                                                           \
-    static inline int hf_lock_order_timed_##prefix(type *lock, int64_t timeout_ns,                 \
-                                                   const char *file, int line)                     \
+#define HF_LOCK_ORDER_CALLS(name, type, timedlock, unlock)                                         \
+    static inline int hf_lock_order_timed_##name(type *lock, int64_t timeout_ns, const char *file, \
+                                                 int line)                                         \
     {                                                                                              \
         if (timeout_ns != 0) {                                                                     \
             hf_lock_order_taking(lock, file, line);                                                \
         }                                                                                          \
-        return hf_lock_order_result(lock, prefix##_timedlock(lock, timeout_ns), file, line);       \
+        return hf_lock_order_result(lock, timedlock(lock, timeout_ns), file, line);                \
     }                                                                                              \
-    static inline int hf_lock_order_unlock_##prefix(type *lock)                                    \
+    static inline int hf_lock_order_unlock_##name(type *lock)                                      \
     {                                                                                              \
-        int result = prefix##_unlock(lock);                                                        \
+        int result = unlock(lock);                                                                 \
         if (result == 0) {                                                                         \
             hf_lock_order_freed(lock);                                                             \
         }                                                                                          \
         return result;                                                                             \
-    }                                                                                              \
-    static inline int hf_lock_order_fini_##prefix(type *lock)                                      \
+    }
+#define HF_LOCK_ORDER_FINI(name, type, fini)                                                       \
+    static inline int hf_lock_order_fini_##name(type *lock)                                        \
     {                                                                                              \
-        int result = prefix##_fini(lock);                                                          \
+        int result = fini(lock);                                                                   \
         if (result == 0) {                                                                         \
             hf_lock_order_forget(lock);                                                            \
         }                                                                                          \
@@ -114,18 +116,39 @@ static inline int hf_lock_order_result(const void *lock, int result, const char 
     }
 /* NOLINTEND(bugprone-macro-parentheses) */
 
-HF_LOCK_ORDER_TYPE(hf_mutex, hf_mutex)
+HF_LOCK_ORDER_CALLS(mutex, hf_mutex, hf_mutex_timedlock, hf_mutex_unlock)
+HF_LOCK_ORDER_FINI(mutex, hf_mutex, hf_mutex_fini)
+HF_LOCK_ORDER_CALLS(rd, hf_rwlock, hf_rwlock_timedrdlock, hf_rwlock_rdunlock)
+HF_LOCK_ORDER_CALLS(wr, hf_rwlock, hf_rwlock_timedwrlock, hf_rwlock_wrunlock)
+HF_LOCK_ORDER_CALLS(up, hf_rwlock, hf_rwlock_timeduplock, hf_rwlock_upunlock)
+HF_LOCK_ORDER_FINI(rwlock, hf_rwlock, hf_rwlock_fini)
 
 #ifdef __cplusplus
 }
 #endif
 
 #ifdef HF_LOCK_ORDER
-#define hf_mutex_lock(lock)    hf_lock_order_timed_hf_mutex((lock), HF_FOREVER, __FILE__, __LINE__)
-#define hf_mutex_trylock(lock) hf_lock_order_timed_hf_mutex((lock), 0, __FILE__, __LINE__)
-#define hf_mutex_timedlock(lock, timeout_ns)                                                       \
-    hf_lock_order_timed_hf_mutex((lock), (timeout_ns), __FILE__, __LINE__)
-#define hf_mutex_unlock(lock) hf_lock_order_unlock_hf_mutex(lock)
-#define hf_mutex_fini(lock)   hf_lock_order_fini_hf_mutex(lock)
+#define HF_LOCK_ORDER_TIMED(name, lock, timeout_ns)                                                \
+    hf_lock_order_timed_##name((lock), (timeout_ns), __FILE__, __LINE__)
+
+#define hf_mutex_lock(lock)                  HF_LOCK_ORDER_TIMED(mutex, lock, HF_FOREVER)
+#define hf_mutex_trylock(lock)               HF_LOCK_ORDER_TIMED(mutex, lock, 0)
+#define hf_mutex_timedlock(lock, timeout_ns) HF_LOCK_ORDER_TIMED(mutex, lock, timeout_ns)
+#define hf_mutex_unlock(lock)                hf_lock_order_unlock_mutex(lock)
+#define hf_mutex_fini(lock)                  hf_lock_order_fini_mutex(lock)
+
+#define hf_rwlock_rdlock(lock)                  HF_LOCK_ORDER_TIMED(rd, lock, HF_FOREVER)
+#define hf_rwlock_tryrdlock(lock)               HF_LOCK_ORDER_TIMED(rd, lock, 0)
+#define hf_rwlock_timedrdlock(lock, timeout_ns) HF_LOCK_ORDER_TIMED(rd, lock, timeout_ns)
+#define hf_rwlock_rdunlock(lock)                hf_lock_order_unlock_rd(lock)
+#define hf_rwlock_wrlock(lock)                  HF_LOCK_ORDER_TIMED(wr, lock, HF_FOREVER)
+#define hf_rwlock_trywrlock(lock)               HF_LOCK_ORDER_TIMED(wr, lock, 0)
+#define hf_rwlock_timedwrlock(lock, timeout_ns) HF_LOCK_ORDER_TIMED(wr, lock, timeout_ns)
+#define hf_rwlock_wrunlock(lock)                hf_lock_order_unlock_wr(lock)
+#define hf_rwlock_uplock(lock)                  HF_LOCK_ORDER_TIMED(up, lock, HF_FOREVER)
+#define hf_rwlock_tryuplock(lock)               HF_LOCK_ORDER_TIMED(up, lock, 0)
+#define hf_rwlock_timeduplock(lock, timeout_ns) HF_LOCK_ORDER_TIMED(up, lock, timeout_ns)
+#define hf_rwlock_upunlock(lock)                hf_lock_order_unlock_up(lock)
+#define hf_rwlock_fini(lock)                    hf_lock_order_fini_rwlock(lock)
 #endif
 #endif

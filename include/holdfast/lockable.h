@@ -16,6 +16,7 @@
 
 #include "holdfast/error.h"
 #include "holdfast/mutex.h"
+#include "holdfast/rwlock.h"
 #include "holdfast/time.h"
 
 #ifdef __cplusplus
@@ -26,11 +27,17 @@ extern "C" {
  * X(kind, type, prefix of its calls): a new lock is one line here, and its own header included
  * above. src/sync/lockable.c is made from the same lines.
  */
-#define HF_LOCKABLE_TABLE(X) X(HF_LOCKABLE_MUTEX, hf_mutex, hf_mutex)
+#define HF_LOCKABLE_TABLE(X)                                                                       \
+    X(HF_LOCKABLE_MUTEX, hf_mutex, hf_mutex)                                                       \
+    X(HF_LOCKABLE_RWLOCK, hf_rwlock, hf_rwlock_exclusive)
 
 /* Which lock it is. Never stored in a segment: numbers may change from version to version. */
 #define HF_LOCKABLE_KIND(kind, type, prefix) kind,
-enum { HF_LOCKABLE_NONE, HF_LOCKABLE_TABLE(HF_LOCKABLE_KIND) HF_LOCKABLE_KINDS };
+enum {
+    HF_LOCKABLE_NONE,
+    HF_LOCKABLE_TABLE(HF_LOCKABLE_KIND) HF_LOCKABLE_RWLOCK_SHARED,
+    HF_LOCKABLE_KINDS
+};
 #undef HF_LOCKABLE_KIND
 
 typedef struct hf_lockable {
@@ -55,6 +62,12 @@ static inline hf_lockable hf_lockable_make(void *lock, int kind)
     made.lock = lock;
     made.kind = kind;
     return made;
+}
+
+/* A reader-writer lock to be held shared; -EPERM from consistent. (hf_lockable_of: exclusively.) */
+static inline hf_lockable hf_lockable_shared(hf_rwlock *lock)
+{
+    return hf_lockable_make(lock, HF_LOCKABLE_RWLOCK_SHARED);
 }
 
 #ifdef __cplusplus

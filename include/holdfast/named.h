@@ -39,6 +39,7 @@
 
 #include "holdfast/error.h"
 #include "holdfast/mutex.h"
+#include "holdfast/rwlock.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -123,6 +124,7 @@ HF_API int hf_named_remove(hf_named_kind kind, const char *name);
 
 /* A new type is a line here and, if all zero is not its beginning, one in src/sync/named.c. */
 HF_NAMED_TYPE(HF_NAMED_MUTEX, hf_mutex)
+HF_NAMED_TYPE(HF_NAMED_RWLOCK, hf_rwlock)
 
 #ifdef __cplusplus
 }

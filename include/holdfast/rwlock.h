@@ -160,4 +160,8 @@ static inline int hf_rwlock_upgrade_until(hf_rwlock *lock, int64_t deadline_ns)
 #ifdef __cplusplus
 }
 #endif
+
+#ifdef HF_LOCK_ORDER
+#include "holdfast/lock_order.h"
+#endif
 #endif

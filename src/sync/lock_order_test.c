@@ -209,6 +209,24 @@ TEST(guards_are_seen_where_they_stand)
     clear_stage();
 }
 
+TEST(a_reader_writer_lock_counts_in_whatever_way_it_is_held)
+{
+    set_scene();
+    hf_rwlock *first = (hf_rwlock *)(void *)lock_number(10);
+    hf_rwlock *second = (hf_rwlock *)(void *)lock_number(11);
+    assert_ok(hf_rwlock_rdlock(first));
+    assert_ok(hf_rwlock_wrlock(second));
+    assert_ok(hf_rwlock_rdunlock(first));
+    assert_ok(hf_rwlock_wrunlock(second));
+    assert_ok(hf_rwlock_uplock(second));
+    assert_int_equal(reports, 0);
+    assert_ok(hf_rwlock_rdlock(first));
+    assert_int_equal(reports, 1);
+    assert_ok(hf_rwlock_rdunlock(first));
+    assert_ok(hf_rwlock_upunlock(second));
+    clear_stage();
+}
+
 static int take_the_other_way(void *unused)
 {
     (void)unused;

@@ -12,6 +12,39 @@ struct calls {
     int (*consistent)(void *lock);
 };
 
+/* A reader-writer lock, held exclusively. */
+static int hf_rwlock_exclusive_timedlock(hf_rwlock *lock, int64_t timeout_ns)
+{
+    return hf_rwlock_timedwrlock(lock, timeout_ns);
+}
+
+static int hf_rwlock_exclusive_unlock(hf_rwlock *lock)
+{
+    return hf_rwlock_wrunlock(lock);
+}
+
+static int hf_rwlock_exclusive_consistent(hf_rwlock *lock)
+{
+    return hf_rwlock_consistent(lock);
+}
+
+/* And shared. */
+static int timedlock_shared(void *lock, int64_t timeout_ns)
+{
+    return hf_rwlock_timedrdlock(lock, timeout_ns);
+}
+
+static int unlock_shared(void *lock)
+{
+    return hf_rwlock_rdunlock(lock);
+}
+
+static int consistent_shared(void *lock)
+{
+    (void)lock;
+    return -EPERM;
+}
+
 /* Each lock's calls, of a pointer whose type has been forgotten. */
 #define FORGET(kind, type, prefix)                                                                 \
     static int prefix##_timedlock_any(void *lock, int64_t timeout_ns)                              \
@@ -30,7 +63,8 @@ HF_LOCKABLE_TABLE(FORGET)
 
 #define CALLS(kind, type, prefix)                                                                  \
     [kind] = {prefix##_timedlock_any, prefix##_unlock_any, prefix##_consistent_any},
-static const struct calls calls[] = {HF_LOCKABLE_TABLE(CALLS)};
+static const struct calls calls[] = {HF_LOCKABLE_TABLE(CALLS)[HF_LOCKABLE_RWLOCK_SHARED] = {
+                                         timedlock_shared, unlock_shared, consistent_shared}};
 
 /* NULL: no kind of lock. */
 static const struct calls *calls_of(hf_lockable lockable)

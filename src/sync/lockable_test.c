@@ -132,6 +132,30 @@ TEST(a_guard_that_got_nothing_unlocks_nothing)
     clear_stage();
 }
 
+TEST(a_reader_writer_lock_is_held_either_way)
+{
+    set_stage(64 * KIB);
+    hf_rwlock *lock = (hf_rwlock *)(void *)&props->more[1];
+    assert_ok(hf_lockable_lock(hf_lockable_of(lock)));
+    assert_error(hf_lockable_trylock(hf_lockable_shared(lock)), -EDEADLK);
+    assert_error(hf_lockable_consistent(hf_lockable_of(lock)), -EINVAL);
+    assert_ok(hf_lockable_unlock(hf_lockable_of(lock)));
+    {
+        hf_guard_read(guard, lock);
+        assert_ok(guard.error);
+        assert_error(hf_lockable_consistent(hf_lockable_shared(lock)), -EPERM);
+        assert_error(hf_rwlock_trywrlock(lock), -EDEADLK);
+    }
+    {
+        hf_guard(guard, lock);
+        assert_ok(guard.error);
+        assert_error(hf_rwlock_tryrdlock(lock), -EDEADLK);
+    }
+    assert_ok(hf_rwlock_trywrlock(lock));
+    assert_ok(hf_rwlock_wrunlock(lock));
+    clear_stage();
+}
+
 TEST(a_guard_holds_what_the_dead_left)
 {
     set_stage(64 * KIB);

@@ -45,6 +45,7 @@ static int make_of_zeros(void *object, const hf_sync_options *options)
  * more than zeros have a function of their own. */
 static int (*const makers[])(void *object, const hf_sync_options *options) = {
     [HF_NAMED_MUTEX] = make_of_zeros,
+    [HF_NAMED_RWLOCK] = make_of_zeros,
     [HF_NAMED_EVENT] = NULL,
 };
 

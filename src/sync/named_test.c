@@ -159,6 +159,9 @@ TEST(a_segment_of_somebody_elses_is_no_lock_and_is_left_alone)
 TEST(a_lock_of_another_kind_is_refused)
 {
     hf_mutex *mutex = new_mutex();
+    hf_rwlock *lock = NULL;
+    assert_error(hf_rwlock_open(name, &lock), -EBADMSG);
+    assert_null(lock);
     /* its tag, as src/sync/named_layout.h has it */
     uint32_t *kind = (uint32_t *)(void *)((char *)mutex - 60);
     assert_int_equal(*kind, HF_NAMED_MUTEX);
@@ -200,6 +203,18 @@ static int use_what_is_inherited(void *mutex)
     assert_ok(hf_mutex_close(mutex));
     assert_error(hf_mutex_close(mutex), -EINVAL);
     return 0;
+}
+
+TEST(a_reader_writer_lock_has_a_name_as_well)
+{
+    hf_rwlock *lock;
+    assert_ok(hf_rwlock_create(unique_name(name, "named"), NULL, &lock));
+    assert_ok(hf_rwlock_rdlock(lock));
+    assert_ok(hf_rwlock_rdunlock(lock));
+    assert_ok(hf_rwlock_wrlock(lock));
+    assert_ok(hf_rwlock_wrunlock(lock));
+    assert_ok(hf_rwlock_close(lock));
+    assert_ok(hf_rwlock_remove(name));
 }
 
 TEST(a_child_closes_what_it_inherits_by_itself)

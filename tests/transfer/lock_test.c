@@ -118,8 +118,8 @@ TEST(a_wrong_command_line_is_2_and_says_what_is_wrong)
     assert_int_equal(LOCK("a/b", "true"), 2);
     expect_said("a name is");
     assert_int_equal(LOCK("", "true"), 2);
-    hf_mutex *mutex;
-    assert_error(hf_mutex_open(name, &mutex), -ENOENT); /* nothing has been made */
+    hf_rwlock *lock;
+    assert_error(hf_rwlock_open(name, &lock), -ENOENT); /* nothing has been made */
 }
 
 TEST(what_is_no_lock_is_refused_and_left_alone)
@@ -151,6 +151,20 @@ TEST(who_cannot_have_it_in_time_exits_with_1_and_runs_nothing)
     assert_true(is_there(file("ran")));
 }
 
+TEST(those_who_share_it_run_beside_each_other)
+{
+    set_scene();
+    char script[1024];
+    (void)snprintf(script, sizeof script, "touch '%s'; while [ ! -e '%s' ]; do sleep 0.01; done",
+                   file("held"), file("end"));
+    pid_t sharer = START("--shared", name, "--", "sh", "-c", script);
+    wait_for_file(file("held"));
+    assert_int_equal(LOCK(name, "-s", "-t", "5", "--", "true"), 0);
+    assert_int_equal(LOCK("-t", "0", name, "true"), 1);
+    assert_int_equal(kill_and_reap(sharer), -SIGKILL);
+    assert_int_equal(LOCK("-t", "10", name, "true"), 0);
+}
+
 TEST(commands_run_one_after_another)
 {
     set_scene();
@@ -173,14 +187,15 @@ TEST(programs_take_the_same_lock)
 {
     set_scene();
     pid_t holder = start_holder();
-    hf_mutex *mutex;
-    assert_ok(hf_mutex_open(name, &mutex));
-    assert_error(hf_mutex_trylock(mutex), -EBUSY);
+    hf_rwlock *lock;
+    assert_ok(hf_rwlock_open(name, &lock));
+    assert_error(hf_rwlock_tryrdlock(lock), -EBUSY);
     end_holder(holder);
-    assert_ok(hf_mutex_lock(mutex));
+    assert_ok(hf_rwlock_rdlock(lock));
     assert_int_equal(LOCK("--timeout", "0", name, "true"), 1);
-    assert_ok(hf_mutex_unlock(mutex));
-    assert_ok(hf_mutex_close(mutex));
+    assert_int_equal(LOCK("--timeout", "0", "--shared", name, "true"), 0);
+    assert_ok(hf_rwlock_rdunlock(lock));
+    assert_ok(hf_rwlock_close(lock));
 }
 
 /* ---- death ----------------------------------------------------------------------------------- */
