@@ -152,6 +152,8 @@ TEST(a_segment_of_somebody_elses_is_no_lock_and_is_left_alone)
     assert_ok(hf_segment_root(segment, 4096, &root));
     assert_error(hf_mutex_open(name, &mutex), -EBADMSG);
     assert_error(hf_mutex_open_or_create(name, NULL, NULL, &mutex), -EBADMSG);
+    ((uint32_t *)root)[1] = HF_NAMED_MUTEX; /* by chance */
+    assert_error(hf_mutex_open(name, &mutex), -EBADMSG);
     assert_null(mutex);
     hf_segment_close(segment);
 }
@@ -228,6 +230,7 @@ TEST(a_child_closes_what_it_inherits_by_itself)
 
 #define THREADS 40u
 static uint64_t counted;
+static pthread_barrier_t all_there;
 
 static void *count_under(void *mutex)
 {
@@ -236,6 +239,7 @@ static void *count_under(void *mutex)
         counted++;
         assert_ok(hf_mutex_unlock(mutex));
     }
+    (void)pthread_barrier_wait(&all_there); /* each with a slot of its own */
     return NULL;
 }
 
@@ -243,6 +247,7 @@ TEST(it_grows_with_the_threads_that_use_it)
 {
     hf_mutex *mutex = new_mutex();
     pthread_t threads[THREADS];
+    assert_int_equal(pthread_barrier_init(&all_there, NULL, THREADS), 0);
     for (unsigned i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, count_under, mutex), 0);
     }
