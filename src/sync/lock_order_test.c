@@ -232,6 +232,10 @@ static int take_the_other_way(void *unused)
     (void)unused;
     struct pair back = {.first = 1, .second = 0};
     take_both(&back);
+    /* What the parent holds this child does not: it notes 1 before 7, and no 7 before 1. */
+    assert_ok(hf_mutex_lock(lock_number(1)));
+    assert_error(hf_mutex_timedlock(lock_number(7), MILLISECONDS(1)), -ETIMEDOUT);
+    assert_ok(hf_mutex_unlock(lock_number(1)));
     return (int)reports;
 }
 
