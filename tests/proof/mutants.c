@@ -27,12 +27,15 @@
 #include "os/os.h"
 #include "proof/harness.h"
 
-#define SITES_MAX    2048u
-#define MUTANTS_MAX  1024u
-#define CASES_MAX    512u
-#define DUE_MAX      256u
-#define TEXT         200u
-#define CASE_SECONDS 120u /* a mutant that makes a scenario take longer makes it hang */
+#define SITES_MAX   2048u
+#define MUTANTS_MAX 1024u
+#define CASES_MAX   512u
+#define DUE_MAX     256u
+#define TEXT        200u
+/* A mutant that makes a scenario take longer than this, and so many times as long as without it,
+   makes it hang. */
+#define CASE_SECONDS 120u
+#define CASE_TIMES   10u
 /* For a mutant that level 1 does not notice: states of a scenario at the other levels, and
    scenarios; of one that is said to be equivalent, fewer of both, and not all of level 1. */
 #define FAULTS_STATES 10ul
@@ -324,6 +327,13 @@ static bool passes(struct test_case *c, level l, const struct mutant *mutant)
     return f.failures == 0;
 }
 
+static unsigned patience(const struct test_case *c, const struct mutant *mutant)
+{
+    uint64_t seconds = c->ns / UINT64_C(1000000000);
+    return mutant == NULL ? CASE_TIMES * CASE_SECONDS
+                          : CASE_SECONDS + CASE_TIMES * (unsigned)seconds;
+}
+
 /* Runs a case in a child; false if it fails, falls or hangs. */
 static bool run_case(struct test_case *c, level l, const struct mutant *mutant, bool quietly)
 {
@@ -332,7 +342,7 @@ static bool run_case(struct test_case *c, level l, const struct mutant *mutant, 
     require(pid >= 0, "fork");
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)alarm(CASE_SECONDS);
+        (void)alarm(patience(c, mutant));
         if (quietly && freopen("/dev/null", "w", stderr) == NULL) {
             _exit(2);
         }
