@@ -18,6 +18,7 @@
 #include "holdfast/region.h"
 #include "holdfast/rwlock.h"
 #include "holdfast/segment.h"
+#include "holdfast/semaphore.h"
 #include "holdfast/time.h"
 #include "holdfast/tx.h"
 #include "holdfast/version.h"

@@ -40,6 +40,7 @@
 #include "holdfast/error.h"
 #include "holdfast/mutex.h"
 #include "holdfast/rwlock.h"
+#include "holdfast/semaphore.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -125,6 +126,7 @@ HF_API int hf_named_remove(hf_named_kind kind, const char *name);
 /* A new type is a line here and, if all zero is not its beginning, one in src/sync/named.c. */
 HF_NAMED_TYPE(HF_NAMED_MUTEX, hf_mutex)
 HF_NAMED_TYPE(HF_NAMED_RWLOCK, hf_rwlock)
+HF_NAMED_TYPE(HF_NAMED_SEMAPHORE, hf_semaphore)
 
 #ifdef __cplusplus
 }

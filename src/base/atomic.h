@@ -30,6 +30,9 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 #define cas_release(p, expected, v)                                                                \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,            \
                                             memory_order_relaxed)
+#define cas_acq_rel(p, expected, v)                                                                \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,            \
+                                            memory_order_relaxed)
 #define cas_relaxed(p, expected, v)                                                                \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,            \
                                             memory_order_relaxed)

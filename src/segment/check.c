@@ -94,7 +94,7 @@ static int check_slot(struct look *look, uint32_t n)
                  {"log_used", load_relaxed(&slot->log_used)},
                  {"op_log", load_relaxed(&slot->op_log)},
                  {"reserved", load_relaxed(&slot->reserved[0])},
-                 {"update", load_relaxed(&slot->update) & 1}};
+                 {"update", load_relaxed(&slot->update) & UPDATE_STATE}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (words[i].value != 0) {
             return check_wrong(look, "slot %u is not idle: %s is %#llx", (unsigned)n, words[i].name,

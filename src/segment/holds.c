@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The end of what a participant holds beside others. */
 #include "segment/holds.h"
+#include "segment/counter.h"
 #include "segment/lock.h"
 
 uint32_t holds_find(struct view *view, uint32_t from, uint64_t offset, uint64_t kind)
@@ -20,11 +21,15 @@ uint32_t holds_find(struct view *view, uint32_t from, uint64_t offset, uint64_t 
 
 /* Each can be done again by the next who recovers the slot: the hold is cleared by the step that
    ends it, and who waits for that looks again by itself, should nobody wake it. */
-static void end_hold(struct view *view, struct slot *slot, uint32_t place)
+static void end_hold(struct view *view, struct slot *slot, uint32_t number, uint32_t place)
 {
     uint64_t hold = load_relaxed(&slot->holds[place]);
     uint64_t offset = hold & HOLD_OFFSET;
     struct lock *lock = view_lock_at(view, offset);
+    if ((hold & HOLD_KIND) == HOLD_PERMITS) {
+        counter_end(view, slot, number, place);
+        return;
+    }
     hold_clear(slot, place);
     if (lock != NULL && (hold & HOLD_KIND) == HOLD_READ && lock_is_at(lock, offset)) {
         lock_reader_left(lock);
@@ -33,10 +38,10 @@ static void end_hold(struct view *view, struct slot *slot, uint32_t place)
 
 void holds_release(struct view *view, struct slot *slot, uint32_t number)
 {
-    (void)number;
+    counter_settle(view, slot, number);
     for (uint32_t top = holds_in_use(slot); top > 0; top--) {
         if (load_relaxed(&slot->holds[top - 1]) != HOLD_NONE) {
-            end_hold(view, slot, top - 1);
+            end_hold(view, slot, number, top - 1);
         }
     }
     HF_LOG_STORE(&slot->holds_top, 0);
@@ -45,8 +50,9 @@ void holds_release(struct view *view, struct slot *slot, uint32_t number)
 void holds_end_open(struct participant *me)
 {
     uint32_t place = me->hold_open;
+    counter_settle(me->view, me->slot, me->number);
     if (place > 0 && place <= HOLDS_MAX && load_relaxed(&me->slot->holds[place - 1]) != HOLD_NONE) {
-        end_hold(me->view, me->slot, place - 1);
+        end_hold(me->view, me->slot, me->number, place - 1);
     }
     me->hold_open = 0;
 }

@@ -169,13 +169,18 @@ static int try_word(struct participant *p, struct lock *lock, uint32_t flags, ui
     return (word & LOCK_GIVEN_UP) != 0 ? -ENOTRECOVERABLE : 1;
 }
 
-bool lock_spin(struct participant *p, struct lock *lock)
+bool lock_may_spin(void)
 {
     static _Atomic uint32_t processors;
     if (load_relaxed(&processors) == 0) {
         store_relaxed(&processors, os_processors());
     }
-    if (load_relaxed(&processors) == 1) {
+    return load_relaxed(&processors) > 1;
+}
+
+bool lock_spin(struct participant *p, struct lock *lock)
+{
+    if (!lock_may_spin()) {
         return false;
     }
     unsigned limit = p->spin_limit < SPIN_MIN ? SPIN_MIN : p->spin_limit;

@@ -33,6 +33,7 @@
 #define lock_wait_as     hf_lock_wait_as
 #define lock_wait_once   hf_lock_wait_once
 #define lock_time_left   hf_lock_time_left
+#define lock_may_spin    hf_lock_may_spin
 #define lock_spin        hf_lock_spin
 #define lock_take_back   hf_lock_take_back
 #define lock_wait_beside hf_lock_wait_beside
@@ -67,6 +68,9 @@ int lock_take_back(struct lock *lock);
 
 /* Spins a little while the lock has an owner; true: it has none now. */
 bool lock_spin(struct participant *p, struct lock *lock);
+
+/* Is there more than one processor to run on? */
+bool lock_may_spin(void);
 
 /* Sleeps at most ns beside the owner seen in the word, and recovers it if it is dead. False: there
    is no such owner, and the word is as it was. */

@@ -33,7 +33,8 @@
 enum {
     LOCK_FRESH = 0,    /* all zero is a lock that nobody has used yet */
     LOCK_INTERNAL = 1, /* the library's own: its data is in the owner's operation record */
-    LOCK_DESTROYED = 2
+    LOCK_DESTROYED = 2,
+    LOCK_UNDO = 3 /* no lock: semaphore_layout.h */
 };
 
 #define LOCK_NEXT_OFFSET  (~UINT64_C(7))

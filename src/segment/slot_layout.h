@@ -114,6 +114,15 @@ enum {
     HOLD_MEMBER = 3   /* a barrier, as one who takes part in it */
 };
 
+/* The states of an update, and from which bit on its number stands above them. */
+#define UPDATE_STATE        UINT64_C(3)
+#define UPDATE_NUMBER_SHIFT 2
+enum {
+    UPDATE_NONE = 0,
+    UPDATE_OPEN = 1, /* it may have happened */
+    UPDATE_ACKED = 2 /* it has: whoever replaced the word says so */
+};
+
 #define LOG_INLINE UINT64_C(384) /* bytes of undo log inside the slot */
 #define LOG_CHUNKS 14u           /* chunk k is 2^k pages */
 
@@ -144,7 +153,7 @@ struct slot {
     shared_u32 identity_thread;
     shared_u32 identity_process;
     /* The detectable update of a count that the thread is about to make. */
-    shared_u64 update;         /* number << 1 | UPDATE_OPEN: numbers are never reset */
+    shared_u64 update;         /* number, UPDATE_*: numbers are never reset */
     shared_u64 update_of;      /* a hold: the semaphore, and what is held of it afterwards */
     shared_u64 update_expects; /* the word that is being replaced; 0: none */
 

@@ -41,11 +41,17 @@ static int make_of_zeros(void *object, const hf_sync_options *options)
     return has_no_options(options) ? 0 : -EINVAL;
 }
 
+static int make_semaphore(void *object, const hf_sync_options *options)
+{
+    return hf_semaphore_init(object, options->count, options->undo ? HF_SEMAPHORE_UNDO : 0);
+}
+
 /* Makes the object in memory that is all zero; NULL: this version has no such type. Those that need
  * more than zeros have a function of their own. */
 static int (*const makers[])(void *object, const hf_sync_options *options) = {
     [HF_NAMED_MUTEX] = make_of_zeros,
     [HF_NAMED_RWLOCK] = make_of_zeros,
+    [HF_NAMED_SEMAPHORE] = make_semaphore,
     [HF_NAMED_EVENT] = NULL,
 };
 

@@ -23,6 +23,7 @@ BEGIN {
     print "#include \"holdfast/holdfast.h\""
     print "#include \"segment/heap_layout.h\""
     print "#include \"segment/object_layout.h\""
+    print "#include \"segment/semaphore_layout.h\""
     print "#include \"segment/segment_layout.h\""
     print "#include \"segment/slot_layout.h\""
     print "#include \"sync/named_layout.h\""

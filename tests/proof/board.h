@@ -5,6 +5,7 @@
 
 #include "holdfast/mutex.h"
 #include "holdfast/rwlock.h"
+#include "holdfast/semaphore.h"
 #include "holdfast/tx.h"
 #include "proof/proof.h"
 
@@ -47,6 +48,7 @@ struct board {
     hf_rwlock rwlock[2]; /* and what the first contender that got the first one was told */
     int32_t rwlock_told;
     uint32_t rwlock_was_told;
+    hf_semaphore semaphore[2];
     hf_off contender_link[CONTENDERS];
     hf_off early_link;
     hf_off pair_link[2];

@@ -105,6 +105,7 @@ extern const struct scenario_table pipe_scenarios;
 extern const struct scenario_table segment_scenarios;
 extern const struct scenario_table mutex_scenarios;
 extern const struct scenario_table rwlock_scenarios;
+extern const struct scenario_table semaphore_scenarios;
 extern const struct scenario_table tx_scenarios;
 extern const struct scenario_table heap_scenarios;
 extern const struct scenario_table object_scenarios;
