@@ -11,6 +11,9 @@ extern const bench_row mutex_idle;
 extern const bench_row rwlock_read;
 extern const bench_row rwlock_write;
 extern const bench_row rwlock_two;
+extern const bench_row recursive_pair;
+extern const bench_row condition_asleep;
+extern const bench_row notify_nobody;
 extern const bench_row tx_16;
 extern const bench_row recovery;
 extern const bench_row recovery_million;
@@ -38,6 +41,9 @@ const bench_row *const bench_rows[] = {
     &rwlock_read,
     &rwlock_write,
     &rwlock_two,
+    &recursive_pair,
+    &condition_asleep,
+    &notify_nobody,
     &tx_16,
     &recovery,
     &recovery_million,

@@ -4,6 +4,7 @@
 #define HOLDFAST_HOLDFAST_H
 
 #include "holdfast/check.h"
+#include "holdfast/condition.h"
 #include "holdfast/error.h"
 #include "holdfast/file_lock.h"
 #include "holdfast/guard.h"
@@ -15,6 +16,7 @@
 #include "holdfast/named.h"
 #include "holdfast/object.h"
 #include "holdfast/pipe.h"
+#include "holdfast/recursive_mutex.h"
 #include "holdfast/region.h"
 #include "holdfast/rwlock.h"
 #include "holdfast/segment.h"

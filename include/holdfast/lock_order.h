@@ -32,6 +32,7 @@
 
 #include "holdfast/error.h"
 #include "holdfast/mutex.h"
+#include "holdfast/recursive_mutex.h"
 #include "holdfast/rwlock.h"
 
 #ifdef __cplusplus
@@ -118,6 +119,9 @@ static inline int hf_lock_order_result(const void *lock, int result, const char 
 
 HF_LOCK_ORDER_CALLS(mutex, hf_mutex, hf_mutex_timedlock, hf_mutex_unlock)
 HF_LOCK_ORDER_FINI(mutex, hf_mutex, hf_mutex_fini)
+HF_LOCK_ORDER_CALLS(recursive_mutex, hf_recursive_mutex, hf_recursive_mutex_timedlock,
+                    hf_recursive_mutex_unlock)
+HF_LOCK_ORDER_FINI(recursive_mutex, hf_recursive_mutex, hf_recursive_mutex_fini)
 HF_LOCK_ORDER_CALLS(rd, hf_rwlock, hf_rwlock_timedrdlock, hf_rwlock_rdunlock)
 HF_LOCK_ORDER_CALLS(wr, hf_rwlock, hf_rwlock_timedwrlock, hf_rwlock_wrunlock)
 HF_LOCK_ORDER_CALLS(up, hf_rwlock, hf_rwlock_timeduplock, hf_rwlock_upunlock)
@@ -136,6 +140,13 @@ HF_LOCK_ORDER_FINI(rwlock, hf_rwlock, hf_rwlock_fini)
 #define hf_mutex_timedlock(lock, timeout_ns) HF_LOCK_ORDER_TIMED(mutex, lock, timeout_ns)
 #define hf_mutex_unlock(lock)                hf_lock_order_unlock_mutex(lock)
 #define hf_mutex_fini(lock)                  hf_lock_order_fini_mutex(lock)
+
+#define hf_recursive_mutex_lock(lock)    HF_LOCK_ORDER_TIMED(recursive_mutex, lock, HF_FOREVER)
+#define hf_recursive_mutex_trylock(lock) HF_LOCK_ORDER_TIMED(recursive_mutex, lock, 0)
+#define hf_recursive_mutex_timedlock(lock, timeout_ns)                                             \
+    HF_LOCK_ORDER_TIMED(recursive_mutex, lock, timeout_ns)
+#define hf_recursive_mutex_unlock(lock) hf_lock_order_unlock_recursive_mutex(lock)
+#define hf_recursive_mutex_fini(lock)   hf_lock_order_fini_recursive_mutex(lock)
 
 #define hf_rwlock_rdlock(lock)                  HF_LOCK_ORDER_TIMED(rd, lock, HF_FOREVER)
 #define hf_rwlock_tryrdlock(lock)               HF_LOCK_ORDER_TIMED(rd, lock, 0)

@@ -16,6 +16,7 @@
 
 #include "holdfast/error.h"
 #include "holdfast/mutex.h"
+#include "holdfast/recursive_mutex.h"
 #include "holdfast/rwlock.h"
 #include "holdfast/time.h"
 
@@ -29,6 +30,7 @@ extern "C" {
  */
 #define HF_LOCKABLE_TABLE(X)                                                                       \
     X(HF_LOCKABLE_MUTEX, hf_mutex, hf_mutex)                                                       \
+    X(HF_LOCKABLE_RECURSIVE_MUTEX, hf_recursive_mutex, hf_recursive_mutex)                         \
     X(HF_LOCKABLE_RWLOCK, hf_rwlock, hf_rwlock_exclusive)
 
 /* Which lock it is. Never stored in a segment: numbers may change from version to version. */

@@ -37,8 +37,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "holdfast/condition.h"
 #include "holdfast/error.h"
 #include "holdfast/mutex.h"
+#include "holdfast/recursive_mutex.h"
 #include "holdfast/rwlock.h"
 #include "holdfast/semaphore.h"
 
@@ -127,6 +129,8 @@ HF_API int hf_named_remove(hf_named_kind kind, const char *name);
 HF_NAMED_TYPE(HF_NAMED_MUTEX, hf_mutex)
 HF_NAMED_TYPE(HF_NAMED_RWLOCK, hf_rwlock)
 HF_NAMED_TYPE(HF_NAMED_SEMAPHORE, hf_semaphore)
+HF_NAMED_TYPE(HF_NAMED_RECURSIVE_MUTEX, hf_recursive_mutex)
+HF_NAMED_TYPE(HF_NAMED_CONDITION, hf_condition)
 
 #ifdef __cplusplus
 }

@@ -94,3 +94,36 @@ int lock_fini(struct lock *lock)
     HF_LOG_STORE(&lock->kind, LOCK_DESTROYED);
     return call_end(p, 0);
 }
+
+int lock_wake_and_end(struct participant *p, struct lock *lock)
+{
+    bool ours = (load_relaxed(&lock->word) & LOCK_OWNER) == p->number;
+    if (ours) {
+        lock_clear_owner(lock, LOCK_UNLOCKED);
+    }
+    HF_LOG_STORE(&p->slot->intent, 0);
+    return call_end(p, ours ? 0 : -EPERM);
+}
+
+int lock_consistent(struct lock *lock)
+{
+    struct participant *p;
+    uint64_t offset;
+    int error = enter_lock(lock, LOCK_FRESH, &p, &offset);
+    if (error != 0) {
+        return error;
+    }
+    if (!lock_is_ours(p, lock)) {
+        return call_end(p, -EPERM);
+    }
+    uint64_t next = load_relaxed(&lock->next);
+    if ((load_relaxed(&lock->word) & LOCK_OWNER_DIED) == 0 || (next & LOCK_MENDED) != 0) {
+        return call_end(p, -EINVAL);
+    }
+    if (tx_state(p->slot) != TX_NONE) { /* undone with it, if it is undone */
+        HF_LOG_STORE(&lock->next, next | LOCK_MENDED);
+    } else {
+        (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
+    }
+    return call_end(p, 0);
+}

@@ -18,6 +18,8 @@
 #define enter_new_lock    hf_enter_new_lock
 #define lock_init         hf_lock_init
 #define lock_fini         hf_lock_fini
+#define lock_consistent   hf_lock_consistent
+#define lock_wake_and_end hf_lock_wake_and_end
 
 static inline bool is_misplaced(const void *lock)
 {
@@ -82,5 +84,34 @@ int enter_new_lock(struct lock *lock, struct participant **participant, uint64_t
 /* hf_mutex_init and hf_mutex_fini, of each kind of lock. */
 int lock_init(struct lock *lock);
 int lock_fini(struct lock *lock);
+
+/* hf_mutex_consistent, of each kind of exclusive lock. */
+int lock_consistent(struct lock *lock);
+
+/* The end of lock_free_at_once if somebody wants the lock; or if it is damaged, and no longer ours.
+ */
+int lock_wake_and_end(struct participant *p, struct lock *lock);
+
+/* A whole call, from at_once on: frees the lock, which is the first in the list of held ones. */
+static inline __attribute__((always_inline)) int
+lock_free_at_once(struct participant *p, struct lock *lock, uint64_t offset)
+{
+    uint32_t word = p->number;
+    p->busy = true;
+    HF_LOG_STORE(&p->slot->intent, offset | INTENT_FREEING);
+    HF_LOG_STORE(&p->slot->held, load_relaxed(&lock->next) & LOCK_NEXT_OFFSET);
+    if (unlikely(!cas_release(&lock->word, &word, 0))) { /* partner: lock_take */
+        return lock_wake_and_end(p, lock);
+    }
+    HF_LOG_STORE(&p->slot->intent, 0);
+    return call_end(p, 0);
+}
+
+/* Has this thread it, as far as its user knows? */
+static inline bool lock_is_ours(const struct participant *p, const struct lock *lock)
+{
+    return (load_relaxed(&lock->word) & LOCK_OWNER) == p->number &&
+           (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) == 0;
+}
 
 #endif

@@ -188,6 +188,30 @@ TEST(a_lock_that_has_ended_is_forgotten)
     clear_stage();
 }
 
+TEST(a_recursive_mutex_is_one_lock_however_often_it_is_held)
+{
+    set_scene();
+    hf_recursive_mutex *recursive = (hf_recursive_mutex *)(void *)lock_number(1);
+    assert_ok(hf_recursive_mutex_lock(recursive));
+    assert_ok(hf_recursive_mutex_lock(recursive));
+    assert_ok(hf_recursive_mutex_unlock(recursive));
+    assert_ok(hf_mutex_lock(lock_number(0))); /* the other is still held */
+    assert_ok(hf_recursive_mutex_trylock(recursive));
+    assert_ok(hf_recursive_mutex_timedlock(recursive, SECONDS(1)));
+    assert_ok(hf_mutex_unlock(lock_number(0)));
+    for (int i = 0; i < 3; i++) {
+        assert_ok(hf_recursive_mutex_unlock(recursive));
+    }
+    assert_int_equal(reports, 0);
+    assert_ok(hf_mutex_lock(lock_number(0)));
+    assert_ok(hf_recursive_mutex_lock(recursive));
+    assert_int_equal(reports, 1);
+    assert_ok(hf_recursive_mutex_unlock(recursive));
+    assert_ok(hf_mutex_unlock(lock_number(0)));
+    assert_ok(hf_recursive_mutex_fini(recursive));
+    clear_stage();
+}
+
 TEST(guards_are_seen_where_they_stand)
 {
     set_scene();

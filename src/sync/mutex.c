@@ -65,12 +65,6 @@ int hf_mutex_trylock(hf_mutex *mutex)
     return hf_mutex_timedlock(mutex, 0);
 }
 
-static bool is_ours(const struct participant *p, const struct lock *lock)
-{
-    return (load_relaxed(&lock->word) & LOCK_OWNER) == p->number &&
-           (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) == 0;
-}
-
 static __attribute__((noinline)) int unlock_the_long_way(hf_mutex *mutex)
 {
     struct participant *p;
@@ -80,7 +74,7 @@ static __attribute__((noinline)) int unlock_the_long_way(hf_mutex *mutex)
     if (error != 0) {
         return error;
     }
-    if (!is_ours(p, lock)) {
+    if (!lock_is_ours(p, lock)) {
         return call_end(p, -EPERM);
     }
     if (tx_state(p->slot) != TX_NONE) {
@@ -89,17 +83,6 @@ static __attribute__((noinline)) int unlock_the_long_way(hf_mutex *mutex)
     }
     lock_free(p, lock, offset);
     return call_end(p, 0);
-}
-
-/* Somebody wants it; or it is damaged, and no longer ours. */
-static __attribute__((noinline)) int wake_and_end(struct participant *p, struct lock *lock)
-{
-    bool ours = (load_relaxed(&lock->word) & LOCK_OWNER) == p->number;
-    if (ours) {
-        lock_clear_owner(lock, LOCK_UNLOCKED);
-    }
-    HF_LOG_STORE(&p->slot->intent, 0);
-    return call_end(p, ours ? 0 : -EPERM);
 }
 
 /* What was locked last is unlocked first, most of the time: then the list of held locks says that
@@ -113,37 +96,10 @@ int hf_mutex_unlock(hf_mutex *mutex)
                  tx_state(p->slot) != TX_NONE)) {
         return unlock_the_long_way(mutex);
     }
-    uint32_t word = p->number;
-    p->busy = true;
-    HF_LOG_STORE(&p->slot->intent, offset | INTENT_FREEING);
-    HF_LOG_STORE(&p->slot->held, load_relaxed(&lock->next) & LOCK_NEXT_OFFSET);
-    if (unlikely(!cas_release(&lock->word, &word, 0))) { /* partner: lock_take */
-        return wake_and_end(p, lock);
-    }
-    HF_LOG_STORE(&p->slot->intent, 0);
-    return call_end(p, 0);
+    return lock_free_at_once(p, lock, offset);
 }
 
 int hf_mutex_consistent(hf_mutex *mutex)
 {
-    struct participant *p;
-    uint64_t offset;
-    struct lock *lock = lock_of(mutex);
-    int error = enter_lock(lock, LOCK_FRESH, &p, &offset);
-    if (error != 0) {
-        return error;
-    }
-    if (!is_ours(p, lock)) {
-        return call_end(p, -EPERM);
-    }
-    uint64_t next = load_relaxed(&lock->next);
-    if ((load_relaxed(&lock->word) & LOCK_OWNER_DIED) == 0 || (next & LOCK_MENDED) != 0) {
-        return call_end(p, -EINVAL);
-    }
-    if (tx_state(p->slot) != TX_NONE) { /* undone with it, if it is undone */
-        HF_LOG_STORE(&lock->next, next | LOCK_MENDED);
-    } else {
-        (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
-    }
-    return call_end(p, 0);
+    return lock_consistent(lock_of(mutex));
 }

@@ -49,10 +49,9 @@ static int make_semaphore(void *object, const hf_sync_options *options)
 /* Makes the object in memory that is all zero; NULL: this version has no such type. Those that need
  * more than zeros have a function of their own. */
 static int (*const makers[])(void *object, const hf_sync_options *options) = {
-    [HF_NAMED_MUTEX] = make_of_zeros,
-    [HF_NAMED_RWLOCK] = make_of_zeros,
-    [HF_NAMED_SEMAPHORE] = make_semaphore,
-    [HF_NAMED_EVENT] = NULL,
+    [HF_NAMED_MUTEX] = make_of_zeros,      [HF_NAMED_RWLOCK] = make_of_zeros,
+    [HF_NAMED_SEMAPHORE] = make_semaphore, [HF_NAMED_RECURSIVE_MUTEX] = make_of_zeros,
+    [HF_NAMED_CONDITION] = make_of_zeros,  [HF_NAMED_EVENT] = NULL,
 };
 
 static int check_kind(hf_named_kind kind)

@@ -14,6 +14,7 @@
 #include "support/support.h"
 
 static char name[UNIQUE_NAME_SIZE];
+static char second_name[UNIQUE_NAME_SIZE];
 
 static hf_mutex *new_mutex(void)
 {
@@ -82,6 +83,47 @@ TEST(a_name_that_is_taken_is_not_made_again)
     assert_ok(hf_mutex_open_or_create(name, NULL, &created, &other));
     assert_true(created);
     assert_ok(hf_mutex_close(other));
+}
+
+static int wait_for_a_word(void *unused)
+{
+    hf_recursive_mutex *mutex = NULL;
+    hf_condition *condition = NULL;
+    (void)unused;
+    assert_ok(hf_recursive_mutex_open(name, &mutex));
+    assert_ok(hf_condition_open(second_name, &condition));
+    assert_ok(hf_recursive_mutex_lock(mutex));
+    assert_ok(hf_condition_timedwait(condition, hf_lockable_of(mutex), SECONDS(60)));
+    assert_ok(hf_recursive_mutex_unlock(mutex));
+    return 0;
+}
+
+TEST(a_recursive_mutex_and_a_condition_are_found_by_their_names)
+{
+    hf_recursive_mutex *mutex = NULL;
+    hf_condition *condition = NULL;
+    hf_sync_options counted = {.count = 1};
+    (void)unique_name(name, "named");
+    (void)unique_name(second_name, "named");
+    assert_error(hf_condition_create(second_name, &counted, &condition), -EINVAL);
+    assert_ok(hf_recursive_mutex_create(name, NULL, &mutex));
+    assert_ok(hf_condition_create(second_name, NULL, &condition));
+    assert_error(hf_condition_open(name, &condition), -EBADMSG); /* it is another kind */
+    assert_ok(hf_condition_open(second_name, &condition));
+    pid_t waiter = start_child(wait_for_a_word, NULL);
+    int end = CHILD_RUNS;
+    while (end == CHILD_RUNS) {
+        assert_ok(hf_recursive_mutex_lock(mutex));
+        assert_ok(hf_condition_notify_one(condition));
+        assert_ok(hf_recursive_mutex_unlock(mutex));
+        end = wait_child_for(waiter, 5);
+    }
+    assert_int_equal(end, 0);
+    assert_ok(hf_recursive_mutex_close(mutex));
+    assert_ok(hf_condition_close(condition));
+    assert_ok(hf_condition_close(condition));
+    assert_ok(hf_recursive_mutex_remove(name));
+    assert_ok(hf_condition_remove(second_name));
 }
 
 TEST(what_is_left_open_as_the_last_handle_closes_is_handed_on)

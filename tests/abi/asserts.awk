@@ -26,6 +26,7 @@ BEGIN {
     print "#include \"segment/semaphore_layout.h\""
     print "#include \"segment/segment_layout.h\""
     print "#include \"segment/slot_layout.h\""
+    print "#include \"sync/condition_layout.h\""
     print "#include \"sync/named_layout.h\""
     print "#ifdef __cplusplus"
     print "#define ALIGNMENT(type) alignof(type)"

@@ -12,6 +12,7 @@ run() {
 }
 run holds slot.pml -DLARGE
 run holds counter.pml -DLARGE
+run holds condition.pml -DMAX_DEATHS=2
 run holds lock.pml -DMAX_DEATHS=2 -DSTOPS=1
 run holds lock.pml -DNO_SLICES -DMAX_DEATHS=1 -DPROCESSES=4
 exit $status

@@ -3,6 +3,7 @@
 #ifndef TESTS_PROOF_BOARD_H
 #define TESTS_PROOF_BOARD_H
 
+#include "holdfast/condition.h"
 #include "holdfast/mutex.h"
 #include "holdfast/rwlock.h"
 #include "holdfast/semaphore.h"
@@ -54,6 +55,8 @@ struct board {
     hf_off pair_link[2];
     struct heap_board heap;
     struct object_board objects;
+    hf_condition condition;
+    hf_condition other_condition;
     uint8_t odd[16];
     uint8_t big[BIG]; /* more than a slot's log holds */
 };

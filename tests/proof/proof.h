@@ -106,6 +106,8 @@ extern const struct scenario_table segment_scenarios;
 extern const struct scenario_table mutex_scenarios;
 extern const struct scenario_table rwlock_scenarios;
 extern const struct scenario_table semaphore_scenarios;
+extern const struct scenario_table recursive_mutex_scenarios;
+extern const struct scenario_table condition_scenarios;
 extern const struct scenario_table tx_scenarios;
 extern const struct scenario_table heap_scenarios;
 extern const struct scenario_table object_scenarios;
