@@ -14,6 +14,7 @@ extern const bench_row rwlock_two;
 extern const bench_row recursive_pair;
 extern const bench_row condition_asleep;
 extern const bench_row notify_nobody;
+extern const bench_row barrier_two;
 extern const bench_row tx_16;
 extern const bench_row recovery;
 extern const bench_row recovery_million;
@@ -44,6 +45,7 @@ const bench_row *const bench_rows[] = {
     &recursive_pair,
     &condition_asleep,
     &notify_nobody,
+    &barrier_two,
     &tx_16,
     &recovery,
     &recovery_million,

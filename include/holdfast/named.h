@@ -37,9 +37,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "holdfast/barrier.h"
 #include "holdfast/condition.h"
 #include "holdfast/error.h"
+#include "holdfast/event.h"
+#include "holdfast/latch.h"
 #include "holdfast/mutex.h"
+#include "holdfast/once.h"
 #include "holdfast/recursive_mutex.h"
 #include "holdfast/rwlock.h"
 #include "holdfast/semaphore.h"
@@ -131,6 +135,10 @@ HF_NAMED_TYPE(HF_NAMED_RWLOCK, hf_rwlock)
 HF_NAMED_TYPE(HF_NAMED_SEMAPHORE, hf_semaphore)
 HF_NAMED_TYPE(HF_NAMED_RECURSIVE_MUTEX, hf_recursive_mutex)
 HF_NAMED_TYPE(HF_NAMED_CONDITION, hf_condition)
+HF_NAMED_TYPE(HF_NAMED_BARRIER, hf_barrier)
+HF_NAMED_TYPE(HF_NAMED_LATCH, hf_latch)
+HF_NAMED_TYPE(HF_NAMED_ONCE, hf_once)
+HF_NAMED_TYPE(HF_NAMED_EVENT, hf_event)
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The end of what a participant holds beside others. */
-#include "segment/holds.h"
+#include <limits.h>
+
+#include "segment/barrier_layout.h"
 #include "segment/counter.h"
+#include "segment/holds.h"
 #include "segment/lock.h"
 
 uint32_t holds_find(struct view *view, uint32_t from, uint64_t offset, uint64_t kind)
@@ -19,6 +22,25 @@ uint32_t holds_find(struct view *view, uint32_t from, uint64_t offset, uint64_t 
     return 0;
 }
 
+/* A member has died. Who recovers it after this one, or instead, comes by here again until the hold
+   is cleared. A barrier that was reset has nothing to do with who was a member before. */
+static void break_barrier(struct view *view, uint64_t hold)
+{
+    uint64_t offset = hold & HOLD_OFFSET;
+    struct barrier *barrier = (struct barrier *)(void *)view_lock_at(view, offset);
+    if (barrier == NULL || load_relaxed(&barrier->kind) != LOCK_BARRIER ||
+        load_relaxed(&barrier->self) != offset) {
+        return;
+    }
+    uint64_t state = load_relaxed(&barrier->state);
+    do {
+        if ((state & BARRIER_EPOCH) / BARRIER_EPOCH_ONE != hold_count(hold)) {
+            return;
+        }
+    } while (!cas_release(&barrier->state, &state, state | BARRIER_BROKEN)); /* partner: judge */
+    (void)os_wake(&barrier->state, INT_MAX);
+}
+
 /* Each can be done again by the next who recovers the slot: the hold is cleared by the step that
    ends it, and who waits for that looks again by itself, should nobody wake it. */
 static void end_hold(struct view *view, struct slot *slot, uint32_t number, uint32_t place)
@@ -29,6 +51,9 @@ static void end_hold(struct view *view, struct slot *slot, uint32_t number, uint
     if ((hold & HOLD_KIND) == HOLD_PERMITS) {
         counter_end(view, slot, number, place);
         return;
+    }
+    if ((hold & HOLD_KIND) == HOLD_MEMBER) {
+        break_barrier(view, hold);
     }
     hold_clear(slot, place);
     if (lock != NULL && (hold & HOLD_KIND) == HOLD_READ && lock_is_at(lock, offset)) {

@@ -7,7 +7,8 @@
  *     4  kind   LOCK_*                      by init and fini
  *     8  self   the lock's own offset       by the first user; the same from everyone
  *    16  next   the next lock that the owner holds, and flags      by the owner alone
- *    24  depth  of a recursive mutex: how often more than once its owner has it      by the owner
+ *    24  depth  of a recursive mutex: how often more than once its owner has it      by the owner;
+ *               of a once: 1 when it is done
  *    28  departures   of a reader-writer lock: counts readers that left while it had an owner
  *
  *     word = owner's slot number | LOCK_WAITERS | LOCK_OWNER_DIED | LOCK_GIVEN_UP
@@ -34,7 +35,8 @@ enum {
     LOCK_FRESH = 0,    /* all zero is a lock that nobody has used yet */
     LOCK_INTERNAL = 1, /* the library's own: its data is in the owner's operation record */
     LOCK_DESTROYED = 2,
-    LOCK_UNDO = 3 /* no lock: semaphore_layout.h */
+    LOCK_UNDO = 3,   /* no lock: semaphore_layout.h */
+    LOCK_BARRIER = 4 /* no lock: barrier_layout.h */
 };
 
 #define LOCK_NEXT_OFFSET  (~UINT64_C(7))

@@ -97,7 +97,8 @@ typedef enum lock_verdict {
  *
  *     bits  0-2   kind     HOLD_*
  *     bits  3-47  offset   of the lock, semaphore or barrier
- *     bits 48-63  count    how often it holds it, or how many permits of it
+ *     bits 48-63  count    how often it holds it, or how many permits of it; of a barrier: its
+ * epoch
  *
  * `holds_top` is raised before a word is set, and lowered after words are cleared: who looks for
  * holders need not look further.

@@ -46,12 +46,24 @@ static int make_semaphore(void *object, const hf_sync_options *options)
     return hf_semaphore_init(object, options->count, options->undo ? HF_SEMAPHORE_UNDO : 0);
 }
 
+static int make_barrier(void *object, const hf_sync_options *options)
+{
+    return options->undo ? -EINVAL : hf_barrier_init(object, options->count);
+}
+
+static int make_latch(void *object, const hf_sync_options *options)
+{
+    return options->undo ? -EINVAL : hf_latch_init(object, options->count);
+}
+
 /* Makes the object in memory that is all zero; NULL: this version has no such type. Those that need
  * more than zeros have a function of their own. */
 static int (*const makers[])(void *object, const hf_sync_options *options) = {
     [HF_NAMED_MUTEX] = make_of_zeros,      [HF_NAMED_RWLOCK] = make_of_zeros,
     [HF_NAMED_SEMAPHORE] = make_semaphore, [HF_NAMED_RECURSIVE_MUTEX] = make_of_zeros,
-    [HF_NAMED_CONDITION] = make_of_zeros,  [HF_NAMED_EVENT] = NULL,
+    [HF_NAMED_CONDITION] = make_of_zeros,  [HF_NAMED_BARRIER] = make_barrier,
+    [HF_NAMED_LATCH] = make_latch,         [HF_NAMED_ONCE] = make_of_zeros,
+    [HF_NAMED_EVENT] = make_of_zeros,
 };
 
 static int check_kind(hf_named_kind kind)

@@ -389,3 +389,112 @@ TEST(a_creator_killed_at_any_moment_leaves_a_whole_one_or_nothing)
     }
     printf("%u of 100 creators left a whole one\n", left);
 }
+
+/* ---- what is no lock --------------------------------------------------------------------- */
+
+static int set_named_event(void *unused)
+{
+    hf_event *event = NULL;
+    (void)unused;
+    assert_ok(hf_event_open(name, &event));
+    assert_ok(hf_event_set(event));
+    return -hf_event_close(event);
+}
+
+TEST(a_named_event_is_set_by_another)
+{
+    hf_event *event = NULL;
+    hf_latch *other = NULL;
+    hf_sync_options with_count = {.count = 1};
+    (void)unique_name(name, "named");
+    assert_error(hf_event_create(name, &with_count, &event), -EINVAL);
+    assert_ok(hf_event_create(name, NULL, &event));
+    assert_error(hf_latch_open(name, &other), -EBADMSG);
+    assert_int_equal(run_child(set_named_event, NULL), 0);
+    assert_ok(hf_event_timedwait(event, SECONDS(10)));
+    assert_ok(hf_event_remove(name));
+    assert_ok(hf_event_close(event));
+}
+
+static int count_named_latch(void *unused)
+{
+    hf_latch *latch = NULL;
+    (void)unused;
+    assert_ok(hf_latch_open(name, &latch));
+    assert_ok(hf_latch_count_down(latch, 3));
+    return -hf_latch_close(latch);
+}
+
+TEST(a_named_latch_begins_with_its_count)
+{
+    hf_latch *latch = NULL;
+    uint32_t left = 0;
+    hf_sync_options options = {.count = 3};
+    hf_sync_options undone = {.undo = true};
+    (void)unique_name(name, "named");
+    assert_error(hf_latch_create(name, &undone, &latch), -EINVAL);
+    assert_ok(hf_latch_create(name, &options, &latch));
+    assert_ok(hf_latch_value(latch, &left));
+    assert_int_equal(left, 3);
+    assert_int_equal(run_child(count_named_latch, NULL), 0);
+    assert_ok(hf_latch_timedwait(latch, SECONDS(10)));
+    assert_ok(hf_latch_remove(name));
+    assert_ok(hf_latch_close(latch));
+}
+
+static int note_it(void *count)
+{
+    ++*(int *)count;
+    return 0;
+}
+
+static int call_named_once(void *unused)
+{
+    hf_once *once = NULL;
+    int count = 0;
+    (void)unused;
+    assert_ok(hf_once_open(name, &once));
+    assert_ok(hf_once_call(once, note_it, &count));
+    assert_ok(hf_once_close(once));
+    return count;
+}
+
+TEST(a_named_once_is_done_by_one)
+{
+    hf_once *once = NULL;
+    int count = 0;
+    (void)unique_name(name, "named");
+    assert_ok(hf_once_create(name, NULL, &once));
+    assert_int_equal(run_child(call_named_once, NULL), 1);
+    assert_int_equal(run_child(call_named_once, NULL), 0);
+    assert_ok(hf_once_call(once, note_it, &count));
+    assert_int_equal(count, 0);
+    assert_ok(hf_once_remove(name));
+    assert_ok(hf_once_close(once));
+}
+
+static int meet_at_named_barrier(void *unused)
+{
+    hf_barrier *barrier = NULL;
+    (void)unused;
+    assert_ok(hf_barrier_open(name, &barrier));
+    int result = hf_barrier_timedwait(barrier, SECONDS(30));
+    assert_ok(hf_barrier_leave(barrier));
+    return result < 0 ? -result : result;
+}
+
+TEST(a_named_barrier_is_for_as_many_as_was_said)
+{
+    hf_barrier *barrier = NULL;
+    hf_sync_options options = {.count = 2};
+    (void)unique_name(name, "named");
+    assert_error(hf_barrier_create(name, NULL, &barrier), -EINVAL);
+    assert_ok(hf_barrier_create(name, &options, &barrier));
+    pid_t child = start_child(meet_at_named_barrier, NULL);
+    int result = hf_barrier_timedwait(barrier, SECONDS(30));
+    assert_true(result >= 0);
+    assert_int_equal(wait_child(child), 1 - result);
+    assert_int_equal(hf_barrier_wait(barrier), 1); /* the other has left */
+    assert_ok(hf_barrier_remove(name));
+    assert_ok(hf_barrier_close(barrier));
+}

@@ -21,6 +21,7 @@ function cell(n) {
 BEGIN {
     FS = "|"
     print "#include \"holdfast/holdfast.h\""
+    print "#include \"segment/barrier_layout.h\""
     print "#include \"segment/heap_layout.h\""
     print "#include \"segment/object_layout.h\""
     print "#include \"segment/semaphore_layout.h\""
@@ -28,6 +29,7 @@ BEGIN {
     print "#include \"segment/slot_layout.h\""
     print "#include \"sync/condition_layout.h\""
     print "#include \"sync/named_layout.h\""
+    print "#include \"sync/word_layout.h\""
     print "#ifdef __cplusplus"
     print "#define ALIGNMENT(type) alignof(type)"
     print "#else"

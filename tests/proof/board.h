@@ -3,8 +3,12 @@
 #ifndef TESTS_PROOF_BOARD_H
 #define TESTS_PROOF_BOARD_H
 
+#include "holdfast/barrier.h"
 #include "holdfast/condition.h"
+#include "holdfast/event.h"
+#include "holdfast/latch.h"
 #include "holdfast/mutex.h"
+#include "holdfast/once.h"
 #include "holdfast/rwlock.h"
 #include "holdfast/semaphore.h"
 #include "holdfast/tx.h"
@@ -50,6 +54,10 @@ struct board {
     int32_t rwlock_told;
     uint32_t rwlock_was_told;
     hf_semaphore semaphore[2];
+    hf_event event;
+    hf_latch latch;
+    hf_once once;
+    hf_barrier barrier;
     hf_off contender_link[CONTENDERS];
     hf_off early_link;
     hf_off pair_link[2];

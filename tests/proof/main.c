@@ -202,10 +202,10 @@ static void add_job(struct work *work, const struct scenario *scenario, const st
 static void find_jobs(const struct options *o, struct work *work)
 {
     static const struct scenario_table *const tables[] = {
-        &pipe_scenarios,     &segment_scenarios,   &mutex_scenarios,
-        &tx_scenarios,       &heap_scenarios,      &object_scenarios,
-        &rwlock_scenarios,   &semaphore_scenarios, &recursive_mutex_scenarios,
-        &condition_scenarios};
+        &pipe_scenarios,      &segment_scenarios,   &mutex_scenarios,
+        &tx_scenarios,        &heap_scenarios,      &object_scenarios,
+        &rwlock_scenarios,    &semaphore_scenarios, &recursive_mutex_scenarios,
+        &condition_scenarios, &event_scenarios,     &barrier_scenarios};
     bool scenarios = o->levels[FREEZE] || o->levels[KILL] || o->levels[FAULTS];
     for (size_t t = 0; scenarios && t < sizeof tables / sizeof tables[0]; t++) {
         for (size_t i = 0; i < tables[t]->count; i++) {

@@ -271,10 +271,10 @@ static void add_case(const regex_t *among, struct test_case c)
 static void find_cases(const regex_t *among)
 {
     static const struct scenario_table *const tables[] = {
-        &pipe_scenarios,     &segment_scenarios,   &mutex_scenarios,
-        &tx_scenarios,       &heap_scenarios,      &object_scenarios,
-        &rwlock_scenarios,   &semaphore_scenarios, &recursive_mutex_scenarios,
-        &condition_scenarios};
+        &pipe_scenarios,      &segment_scenarios,   &mutex_scenarios,
+        &tx_scenarios,        &heap_scenarios,      &object_scenarios,
+        &rwlock_scenarios,    &semaphore_scenarios, &recursive_mutex_scenarios,
+        &condition_scenarios, &event_scenarios,     &barrier_scenarios};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (size_t i = 0; i < tables[t]->count; i++) {
             const struct scenario *scenario = &tables[t]->scenarios[i];

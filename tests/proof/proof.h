@@ -111,6 +111,8 @@ extern const struct scenario_table condition_scenarios;
 extern const struct scenario_table tx_scenarios;
 extern const struct scenario_table heap_scenarios;
 extern const struct scenario_table object_scenarios;
+extern const struct scenario_table event_scenarios;
+extern const struct scenario_table barrier_scenarios;
 
 extern const struct pair pairs[];
 extern const size_t pair_count;

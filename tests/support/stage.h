@@ -9,17 +9,26 @@
 #include <sys/types.h>
 
 #include "base/atomic.h"
+#include "holdfast/barrier.h"
+#include "holdfast/event.h"
+#include "holdfast/latch.h"
 #include "holdfast/mutex.h"
+#include "holdfast/once.h"
 #include "holdfast/rwlock.h"
 #include "holdfast/segment.h"
 #include "holdfast/tx.h"
 #include "support/support.h"
 
-#define KIB           (UINT64_C(1) << 10)
-#define MIB           (UINT64_C(1) << 20)
-#define STAGE_MORE    512u
-#define STAGE_CAST    16u
-#define STAGE_RWLOCKS 33u /* one more than a thread may hold shared */
+#define KIB            (UINT64_C(1) << 10)
+#define MIB            (UINT64_C(1) << 20)
+#define STAGE_MORE     512u
+#define STAGE_CAST     16u
+#define STAGE_RWLOCKS  33u /* one more than a thread may hold shared */
+#define KIB            (UINT64_C(1) << 10)
+#define MIB            (UINT64_C(1) << 20)
+#define STAGE_MORE     512u
+#define STAGE_CAST     16u
+#define STAGE_BARRIERS 33u /* one more than a thread may be a member of */
 
 struct props {
     hf_mutex mutex;
@@ -38,6 +47,11 @@ struct props {
     _Atomic uint64_t when_us[STAGE_CAST];
     hf_rwlock rwlock;
     hf_rwlock rwlocks[STAGE_RWLOCKS];
+    hf_event event;
+    hf_latch latch;
+    hf_once once;
+    hf_barrier barrier;
+    hf_barrier barriers[STAGE_BARRIERS];
 };
 
 /* The test's own; inherited by its children. */
