@@ -69,7 +69,8 @@ TEST(numbers_that_are_out_never_change)
 
 TEST(what_is_not_in_the_table_is_unknown_and_counts_as_eio)
 {
-    static const int strangers[] = {ECHILD, -ECHILD, 12345, -12345, INT32_MAX, -INT32_MAX, INT32_MIN};
+    static const int strangers[] = {ECHILD,    -ECHILD,    12345,    -12345,
+                                    INT32_MAX, -INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++) {
         assert_string_equal(hf_strerror(strangers[i]), "unknown error");
         assert_int_equal(hf_error_number(strangers[i]), hf_error_number(EIO));

@@ -27,8 +27,8 @@
 #include "segment/lock.h"
 #include "segment/names_table.h"
 #include "segment/pages.h"
-#include "segment/reserve.h"
 #include "segment/recovery.h"
+#include "segment/reserve.h"
 #include "segment/tx.h"
 
 #define FIRST_BUCKETS UINT64_C(16)

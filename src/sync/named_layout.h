@@ -12,7 +12,8 @@
 
 #define NAMED_MAGIC UINT32_C(0x4d4e4648) /* "HFNM" */
 
-/* A byte lock of the command holdfast lock: its COMMAND lives; not in the way of segment_layout.h's.
+/* A byte lock of the command holdfast lock: its COMMAND lives; not in the way of
+ * segment_layout.h's.
  */
 #define BYTE_COMMAND UINT64_C(0x4000000000003000)
 

@@ -34,8 +34,8 @@ static uint32_t value_of(unsigned i)
 }
 
 static const unsigned kinds[] = {0, HF_SEMAPHORE_UNDO};
-#define FOR_BOTH_KINDS(flags)                                                                      \
-    for (unsigned k_ = 0, flags = kinds[0]; k_ < 2; flags = kinds[++k_ < 2 ? k_ : 0])
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): it is declared */
+#define FOR_BOTH_KINDS(flags) for (unsigned k_ = 0, flags = 0; k_ < 2; flags = kinds[++k_ % 2])
 
 /* ---- counting ---------------------------------------------------------------------------- */
 

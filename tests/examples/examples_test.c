@@ -116,3 +116,18 @@ TEST(survive_finds_every_coin_after_every_kill)
     assert_int_equal(status, 0);
     free(text);
 }
+
+TEST(mutex_condition_prints_42_twice_a_thousand_times)
+{
+    const char *output = path_in(temporary_directory(), "output");
+    const char *argv[] = {EXAMPLES "/mutex_condition", NULL};
+    const struct spawn_options options = {.output = output, .errors = output};
+    for (unsigned i = 0; i < 1000; i++) {
+        int status = spawn_and_wait(argv, &options);
+        char *text = read_whole_file(output, NULL);
+        assert_non_null(text);
+        assert_string_equal(text, "42\n42\n");
+        assert_int_equal(status, 0);
+        free(text);
+    }
+}

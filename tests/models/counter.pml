@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Detectable updates: a word that many update, of which recovery can tell whether a dead thread's
- * update has happened. Not in src/ yet: this is what the code (semaphores first) has to do.
+ * update has happened. In src/ it is counter.c, whose comment has the same numbers; there a window of
+ * numbers is looked at at a time.
  *
  *     word     value, slot of the last writer, that one's sequence number (20 bits; here SEQ)
  *     record   of a slot: one 64-bit word {number of the update, counted in full and never reset;

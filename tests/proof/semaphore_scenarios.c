@@ -250,8 +250,8 @@ static outcome judge_ending(struct arena *copy)
 
 #define COMES_BACK(name_, call_, prepare_, act_)                                                   \
     {                                                                                              \
-        .name = "semaphore.undo." name_, .call = call_, ON_A_BOARD, .set_up = make_undo,           \
-        .prepare = prepare_, .act = act_, .no_effect = true, .judge = judge_all_back               \
+        .name = "semaphore.undo." name_, .call = (call_), ON_A_BOARD, .set_up = make_undo,         \
+        .prepare = (prepare_), .act = (act_), .no_effect = true, .judge = judge_all_back           \
     }
 
 static const struct scenario scenarios[] = {
