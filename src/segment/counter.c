@@ -7,18 +7,22 @@
 #include "segment/lock.h"
 
 #define WINDOW  UINT64_C(256)
-#define WINDOWS ((COUNT_NUMBER_MASK + 1) / WINDOW)
+#define WINDOWS ((COUNT_VERSION_MASK + 1) / WINDOW)
 
-static uint64_t number_of(uint64_t update)
+static uint32_t writer_of(uint64_t count)
 {
-    return update >> UPDATE_NUMBER_SHIFT;
+    return (uint32_t)(count >> COUNT_SLOT_SHIFT & COUNT_SLOT_MASK);
 }
 
-/* Does the word say that this slot's update of that number was the last? */
-static bool carries(uint64_t count, uint32_t slot, uint64_t number)
+static uint64_t version_of(uint64_t count)
 {
-    return (count >> COUNT_SLOT_SHIFT & COUNT_SLOT_MASK) == slot &&
-           count >> COUNT_NUMBER_SHIFT == (number & COUNT_NUMBER_MASK);
+    return count >> COUNT_VERSION_SHIFT;
+}
+
+/* Did the same update write both? Those who fall asleep change the word, too, but not that. */
+static bool is_same_update(uint64_t count, uint64_t other)
+{
+    return count >> COUNT_SLOT_SHIFT == other >> COUNT_SLOT_SHIFT;
 }
 
 static struct semaphore *semaphore_at(struct view *view, uint64_t offset)
@@ -29,53 +33,48 @@ static struct semaphore *semaphore_at(struct view *view, uint64_t offset)
     return good ? semaphore : NULL;
 }
 
-/* ---- numbers ----------------------------------------------------------------------------- */
+/* ---- versions ---------------------------------------------------------------------------- */
 
-/* Is somebody about to replace a word with this slot and a number of that window? */
-static bool is_expected(struct view *view, uint32_t slot, uint64_t window)
+/* Is somebody about to replace a word with a version of that window? */
+static bool is_expected(struct view *view, uint64_t window)
 {
     uint32_t slots = view_slots(view);
     for (uint32_t n = 1; n <= slots; n++) {
-        uint64_t expects = load_acquire(&view_slot(view, n)->update_expects);
-        if ((expects >> COUNT_SLOT_SHIFT & COUNT_SLOT_MASK) == slot && n != slot &&
-            (expects >> COUNT_NUMBER_SHIFT) / WINDOW == window % WINDOWS) {
+        uint64_t expects = load_acquire(&view_slot(view, n)->update_expects); /* partner: (2) */
+        if (expects != 0 && version_of(expects) / WINDOW == window) {
             return true;
         }
     }
     return false;
 }
 
-/* (1) */
-static uint64_t next_number(struct view *view, uint32_t slot, uint64_t number, uint64_t count,
-                            uint32_t *checked)
+/* The one after the word's. */
+static uint64_t next_version(struct view *view, uint64_t count)
 {
-    number++;
-    number += carries(count, slot, number) ? 1 : 0;
-    uint64_t window = number / WINDOW;
-    if (likely(*checked == (uint32_t)(window % WINDOWS) + 1)) {
-        return number;
+    uint64_t version = (version_of(count) + 1) & COUNT_VERSION_MASK;
+    if (likely(version % WINDOW != 0)) {
+        return version;
     }
-    for (uint64_t tries = 0; tries < WINDOWS && is_expected(view, slot, window); tries++) {
-        window++;
-        number = window * WINDOW;
+    for (uint64_t tries = 0; tries < WINDOWS && is_expected(view, version / WINDOW); tries++) {
+        version = (version + WINDOW) & COUNT_VERSION_MASK;
     }
-    *checked = (uint32_t)(window % WINDOWS) + 1;
-    return number + (carries(count, slot, number) ? 1 : 0);
+    return version;
 }
 
 /* ---- updating ---------------------------------------------------------------------------- */
 
-/* (4) */
-static void acknowledge(struct view *view, uint64_t offset, uint64_t count)
+/* (3) */
+static void acknowledge(struct view *view, uint32_t me, uint64_t offset, uint64_t count)
 {
-    uint32_t writer = (uint32_t)(count >> COUNT_SLOT_SHIFT & COUNT_SLOT_MASK);
-    struct slot *slot = view_slot(view, writer);
+    uint32_t writer = writer_of(count);
+    struct slot *slot = writer == me ? NULL : view_slot(view, writer);
     if (slot == NULL) {
         return;
     }
-    uint64_t update = load_acquire(&slot->update); /* partner: (2) */
-    if ((update & UPDATE_STATE) == UPDATE_OPEN && carries(count, writer, number_of(update)) &&
-        hold_is_of(load_relaxed(&slot->update_of), offset, HOLD_PERMITS)) {
+    uint64_t update = load_acquire(&slot->update); /* partner: (1) */
+    if ((update & UPDATE_STATE) == UPDATE_OPEN &&
+        hold_is_of(load_relaxed(&slot->update_of), offset, HOLD_PERMITS) &&
+        is_same_update(load_relaxed(&slot->update_makes), count)) {
         (void)cas_acq_rel(&slot->update, &update, (update & ~UPDATE_STATE) | UPDATE_ACKED);
     }
 }
@@ -101,60 +100,53 @@ static void close_update(struct slot *slot)
     HF_LOG_STORE(&slot->update_expects, 0);
 }
 
-/* The word as it is to be. -EAGAIN, -EOVERFLOW. */
-static int next_count(uint64_t count, int64_t delta, uint32_t slot, uint64_t number, uint64_t flags,
-                      uint64_t *next)
+/* The permits that are to be. -EAGAIN, -EOVERFLOW. */
+static int change(uint64_t count, int64_t delta, uint64_t *permits)
 {
-    int64_t permits = (int64_t)count_permits(count) + delta;
-    if (permits < 0) {
-        return -EAGAIN;
-    }
-    if (permits > (int64_t)COUNT_MAX) {
-        return -EOVERFLOW;
-    }
-    *next = (uint64_t)permits * COUNT_ONE | (count & COUNT_WAITERS) | flags |
-            (uint64_t)slot << COUNT_SLOT_SHIFT | number << COUNT_NUMBER_SHIFT;
-    return 0;
+    int64_t sum = (int64_t)count_permits(count) + delta;
+    *permits = (uint64_t)sum;
+    return sum < 0 ? -EAGAIN : sum > (int64_t)COUNT_MAX ? -EOVERFLOW : 0;
 }
 
-/* (3) to (5). */
-static int replace(struct view *view, struct slot *slot, uint32_t slot_number,
-                   struct semaphore *semaphore, uint64_t offset, int64_t delta, uint64_t number,
-                   uint64_t flags, uint64_t *was)
+/* (2) to (5). */
+static int replace(const struct counter *c, int64_t delta, uint64_t flags, uint64_t *was)
 {
+    struct slot *slot = c->slot;
+    shared_u64 *word = &c->semaphore->count;
     for (;;) {
-        uint64_t next;
-        uint64_t count = load_acquire(&semaphore->count); /* partner: the last writer's (5) */
-        HF_LOG_PUBLISH(&slot->update_expects, count);     /* partner: is_expected */
-        if (load_acquire(&semaphore->count) != count) {
-            continue;
-        }
-        int error = next_count(count, delta, slot_number, number, flags, &next);
+        uint64_t permits;
+        uint64_t count = load_acquire(word); /* partner: the last writer's (5) */
+        int error = change(count, delta, &permits);
         if (error != 0) {
             return error;
         }
-        if ((count >> COUNT_SLOT_SHIFT & COUNT_SLOT_MASK) != slot_number) {
-            acknowledge(view, offset, count);
+        HF_LOG_PUBLISH(&slot->update_expects, count); /* partner: is_expected */
+        if (load_acquire(word) != count) {
+            continue;
         }
+        acknowledge(c->view, c->number, c->offset, count);
+        uint64_t makes = permits * COUNT_ONE | (count & COUNT_WAITERS) | flags |
+                         (uint64_t)c->number << COUNT_SLOT_SHIFT |
+                         next_version(c->view, count) << COUNT_VERSION_SHIFT;
+        HF_LOG_STORE(&slot->update_makes, makes);
         *was = count;
-        if (cas_acq_rel(&semaphore->count, &count, next)) {
+        if (cas_acq_rel(word, &count, makes)) { /* partner: the next writer's (2) */
             return 0;
         }
     }
 }
 
-int counter_change(struct view *view, uint32_t number, struct semaphore *semaphore, uint64_t offset,
-                   int64_t delta, uint64_t held, uint64_t flags, uint32_t *checked, uint64_t *was)
+int counter_change(const struct counter *c, int64_t delta, uint64_t held, uint64_t flags,
+                   uint64_t *was)
 {
-    struct slot *slot = view_slot(view, number);
-    uint64_t count = load_relaxed(&semaphore->count);
-    uint64_t last = number_of(load_relaxed(&slot->update));
-    uint64_t update = next_number(view, number, last, count, checked);
-    uint64_t hold = hold_word(offset, HOLD_PERMITS, held);
+    struct slot *slot = c->slot;
+    uint64_t hold = hold_word(c->offset, HOLD_PERMITS, held);
+    uint64_t number = (load_relaxed(&slot->update) >> UPDATE_NUMBER_SHIFT) + 1;
+    HF_LOG_STORE(&slot->update_makes, 0);
     HF_LOG_STORE(&slot->update_of, hold);
     HF_LOG_PUBLISH(&slot->update,
-                   update << UPDATE_NUMBER_SHIFT | UPDATE_OPEN); /* partner: acknowledge */
-    int error = replace(view, slot, number, semaphore, offset, delta, update, flags, was);
+                   number << UPDATE_NUMBER_SHIFT | UPDATE_OPEN); /* partner: acknowledge */
+    int error = replace(c, delta, flags, was);
     crash_fence();
     if (error == 0) {
         set_hold(slot, hold);
@@ -165,19 +157,23 @@ int counter_change(struct view *view, uint32_t number, struct semaphore *semapho
 
 /* ---- recovery ---------------------------------------------------------------------------- */
 
-void counter_settle(struct view *view, struct slot *slot, uint32_t number)
+/* (7) and (8). */
+static bool has_happened(struct view *view, struct slot *slot)
 {
-    uint64_t update = load_relaxed(&slot->update);
-    uint64_t hold = load_relaxed(&slot->update_of);
-    if ((update & UPDATE_STATE) == UPDATE_NONE) {
+    uint64_t makes = load_relaxed(&slot->update_makes);
+    struct semaphore *semaphore = semaphore_at(view, load_relaxed(&slot->update_of) & HOLD_OFFSET);
+    bool stands =
+        semaphore != NULL && makes != 0 && is_same_update(load_acquire(&semaphore->count), makes);
+    return stands || (load_acquire(&slot->update) & UPDATE_STATE) == UPDATE_ACKED;
+}
+
+void counter_settle(struct view *view, struct slot *slot)
+{
+    if ((load_relaxed(&slot->update) & UPDATE_STATE) == UPDATE_NONE) {
         return;
     }
-    struct semaphore *semaphore = semaphore_at(view, hold & HOLD_OFFSET);
-    bool done = semaphore != NULL &&
-                carries(load_acquire(&semaphore->count), number, number_of(update)); /* (7) */
-    done = done || (load_acquire(&slot->update) & UPDATE_STATE) == UPDATE_ACKED;     /* (8) */
-    if (done) {
-        set_hold(slot, hold);
+    if (has_happened(view, slot)) {
+        set_hold(slot, load_relaxed(&slot->update_of));
     }
     close_update(slot);
 }
@@ -186,13 +182,11 @@ void counter_end(struct view *view, struct slot *slot, uint32_t number, uint32_t
 {
     uint64_t hold = load_relaxed(&slot->holds[place]);
     uint64_t offset = hold & HOLD_OFFSET;
-    struct semaphore *semaphore = semaphore_at(view, offset);
+    struct counter c = {view, slot, number, semaphore_at(view, offset), offset};
     uint64_t permits = hold_count(hold);
-    uint32_t checked = 0;
     uint64_t was;
-    if (semaphore != NULL && counter_change(view, number, semaphore, offset, (int64_t)permits, 0, 0,
-                                            &checked, &was) == 0) {
-        counter_wake(semaphore, was, permits);
+    if (c.semaphore != NULL && counter_change(&c, (int64_t)permits, 0, 0, &was) == 0) {
+        counter_wake(c.semaphore, was, permits);
     } else {
         hold_clear(slot, place); /* there is no such semaphore any more, or it is full */
     }

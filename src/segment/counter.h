@@ -1,25 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Detectable updates of a semaphore's count, so that the permits of the dead come back: exactly
- * those that they had. tests/models/counter.pml is the model; the numbers are its own.
+ * those that they had. tests/models/counter.pml is the model, but for the versions.
  *
- *     updating (1) look at the word; choose the next number, past any whose low bits, with our
- * slot, stand in the word or in somebody's `update_expects` (2) update_of = the semaphore, and what
- * we hold of it afterwards update = that number, OPEN (3) update_expects = the word; then look at
- * the word again: unchanged? (4) only then look at its writer's update. If that is OPEN, of this
- * semaphore and with that number, acknowledge: ACKED for OPEN, by compare-and-swap (5) word = new
- * count, our slot, our number, by compare-and-swap; if it fails, (3) (6) our hold as update_of
- * says; update = the same number, CLOSED; update_expects = 0 recovery (7) the word carries slot and
- * number: done     (8) it is ACKED: done otherwise it has not happened; in this order, for (4)
- * comes before (5)
+ *     record of a slot   update          a number, counted in full and never reset; OPEN, ACKED
+ *                        update_of       the semaphore, and what the slot holds of it afterwards
+ *                        update_expects  the word that is being replaced
+ *                        update_makes    what it is to be: slot and version are nobody else's
  *
- * At (1) not all slots are looked at each time: numbers come in windows of 256, and at the start of
- * one all `update_expects` are looked at, and the whole window passed over if one of them has a
- * number in it. There are 4096 windows, and fewer slots. What comes to stand there afterwards was
- * written since, so its number is behind ours.
+ *     updating (1) makes = 0; update_of; then update = the next number, OPEN
+ *              (2) expects = the word; then look at the word again: unchanged?
+ *              (3) only then look at its writer's record. If that is OPEN, of this semaphore, and
+ *                  makes that word, acknowledge: ACKED for OPEN, by compare-and-swap
+ *              (4) makes = the new permits, our slot, the version after the word's
+ *              (5) word = makes, by compare-and-swap; if it fails, (2)
+ *              (6) our hold as update_of says; update = the same number, closed; expects = 0
+ *     recovery (7) the word has slot and version of makes: done   (8) the record is ACKED: done
+ *              otherwise it has not happened; in this order, for (3) comes before (5)
  *
- * The store at (3) is a hazard without a fence: it is seen by others long before another slot has
- * made the 2^20 - 256 updates after which its numbers come again.
+ * Versions come round after 2^20 updates of a semaphore. A word looks like one of the round before
+ * only to who has it in its `expects` meanwhile, so versions come in windows of 256: who begins one
+ * looks at all slots' `update_expects`, and passes the whole window over if one has a version of
+ * it. There are 4096 windows, and fewer slots. Nobody begins to expect one afterwards, but the
+ * current word, whose version is behind. (A number of the writer's own in place of the version does
+ * not do: a word may stand for a whole round of its writer's numbers, which are used up on other
+ * semaphores, and be expected only after its window was looked at.)
+ *
+ * The store at (2) is a hazard without a fence: a store is seen by others long before the word has
+ * been replaced 256 times, which is the least that lies between two windows.
  */
 #ifndef HF_SEGMENT_COUNTER_H
 #define HF_SEGMENT_COUNTER_H
@@ -38,18 +46,26 @@ static inline uint64_t count_permits(uint64_t count)
     return (count & UINT64_C(0xffffffff)) / COUNT_ONE;
 }
 
+/* Who updates which: a slot, in its thread's own name or its recoverer's. */
+struct counter {
+    struct view *view;
+    struct slot *slot;
+    uint32_t number;
+    struct semaphore *semaphore;
+    uint64_t offset;
+};
+
 /*
- * Adds `delta` permits in the name of the slot, which holds `held` of them afterwards, and puts
- * `flags` into the word. *was: the word before. 0; -EAGAIN: there are not so many; -EOVERFLOW:
- * there would be too many; -ENOLCK: no hold is free. `checked`: 1 + the window that is known to be
- * free, 0: none.
+ * Adds `delta` permits in the name of the slot, which holds `held` of them afterwards, for which it
+ * has a place, and puts `flags` into the word. *was: the word before. 0; -EAGAIN: there are not so
+ * many; -EOVERFLOW: there would be too many.
  */
-int counter_change(struct view *view, uint32_t number, struct semaphore *semaphore, uint64_t offset,
-                   int64_t delta, uint64_t held, uint64_t flags, uint32_t *checked, uint64_t *was);
+int counter_change(const struct counter *c, int64_t delta, uint64_t held, uint64_t flags,
+                   uint64_t *was);
 
 /* Ends the update that the slot may have open: as done, if it has happened, or as if it had not
    been begun. */
-void counter_settle(struct view *view, struct slot *slot, uint32_t number);
+void counter_settle(struct view *view, struct slot *slot);
 
 /* Gives back what the hold at that place has of a semaphore, and ends it. */
 void counter_end(struct view *view, struct slot *slot, uint32_t number, uint32_t place);

@@ -63,7 +63,7 @@ static void end_hold(struct view *view, struct slot *slot, uint32_t number, uint
 
 void holds_release(struct view *view, struct slot *slot, uint32_t number)
 {
-    counter_settle(view, slot, number);
+    counter_settle(view, slot);
     for (uint32_t top = holds_in_use(slot); top > 0; top--) {
         if (load_relaxed(&slot->holds[top - 1]) != HOLD_NONE) {
             end_hold(view, slot, number, top - 1);
@@ -75,7 +75,7 @@ void holds_release(struct view *view, struct slot *slot, uint32_t number)
 void holds_end_open(struct participant *me)
 {
     uint32_t place = me->hold_open;
-    counter_settle(me->view, me->slot, me->number);
+    counter_settle(me->view, me->slot);
     if (place > 0 && place <= HOLDS_MAX && load_relaxed(&me->slot->holds[place - 1]) != HOLD_NONE) {
         end_hold(me->view, me->slot, me->number, place - 1);
     }

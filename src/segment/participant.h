@@ -36,8 +36,7 @@ struct participant {
     bool tx_frees;     /* the transaction has something to free if it commits */
     struct heap *heap; /* NULL until it is used */
     unsigned reservations;
-    uint32_t update_window; /* 1 + that of its updates' numbers which is known to be free */
-    uint32_t hold_open;     /* 1 + the place of the hold that a call is about to take; 0: none */
+    uint32_t hold_open; /* 1 + the place of the hold that a call is about to take; 0: none */
     /* Blocks of objects that this thread's transactions have left dead, to be buried. */
     uint64_t *dead;
     unsigned dead_count;

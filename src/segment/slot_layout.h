@@ -161,7 +161,7 @@ struct slot {
     shared_u64
         log_chunks[LOG_CHUNKS]; /* offsets; filled from the front; kept from one to the next */
     shared_u64 holds_top;
-    uint8_t unused3[8];
+    shared_u64 update_makes; /* the word that is to replace it; 0: none yet */
     shared_u64 holds[HOLDS_MAX];
     shared_u64 log[LOG_INLINE / 8];
 };
@@ -186,6 +186,7 @@ HF_LAYOUT(offsetof(struct slot, identity_thread) == 160);
 HF_LAYOUT(offsetof(struct slot, update) == 168);
 HF_LAYOUT(offsetof(struct slot, log_chunks) == 192);
 HF_LAYOUT(offsetof(struct slot, holds_top) == 304);
+HF_LAYOUT(offsetof(struct slot, update_makes) == 312);
 HF_LAYOUT(offsetof(struct slot, holds) == 320);
 HF_LAYOUT(offsetof(struct slot, log) == 576);
 HF_LAYOUT(sizeof(struct slot_page) == 4096);

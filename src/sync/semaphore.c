@@ -175,6 +175,12 @@ static uint64_t held_by(const struct participant *p, uint64_t offset)
     return place == HOLDS_MAX ? 0 : hold_count(load_relaxed(&p->slot->holds[place]));
 }
 
+static struct counter counter_of(struct participant *p, struct semaphore *semaphore,
+                                 uint64_t offset)
+{
+    return (struct counter){p->view, p->slot, p->number, semaphore, offset};
+}
+
 /* -EAGAIN: there is none. */
 static int take_undo(struct participant *p, struct semaphore *semaphore, uint64_t offset,
                      uint64_t flags)
@@ -190,8 +196,8 @@ static int take_undo(struct participant *p, struct semaphore *semaphore, uint64_
     if (count_permits(load_relaxed(&semaphore->count)) == 0) {
         return -EAGAIN;
     }
-    return counter_change(p->view, p->number, semaphore, offset, -1, held + 1, flags,
-                          &p->update_window, &was);
+    struct counter c = counter_of(p, semaphore, offset);
+    return counter_change(&c, -1, held + 1, flags, &was);
 }
 
 static int wait_undo(struct semaphore *semaphore, int64_t timeout_ns)
@@ -225,8 +231,8 @@ static int post_undo(struct semaphore *semaphore, uint32_t permits)
         return error;
     }
     uint64_t held = held_by(p, offset);
-    error = counter_change(p->view, p->number, semaphore, offset, permits,
-                           held > permits ? held - permits : 0, 0, &p->update_window, &was);
+    struct counter c = counter_of(p, semaphore, offset);
+    error = counter_change(&c, permits, held > permits ? held - permits : 0, 0, &was);
     if (error == 0) {
         counter_wake(semaphore, was, permits);
     }

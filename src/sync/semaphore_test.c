@@ -11,6 +11,7 @@
 #include "holdfast/semaphore.h"
 #include "segment/check.h"
 #include "segment/handle.h"
+#include "segment/semaphore_layout.h"
 #include "support/stage.h"
 
 #define SECOND INT64_C(1000000000)
@@ -417,20 +418,73 @@ TEST(killed_at_random_no_permit_is_lost_or_doubled)
     clear_stage();
 }
 
-TEST(numbers_that_come_round_are_no_trouble)
+/* ---- versions that come round --------------------------------------------------------------- */
+
+static void take_and_post(unsigned i, unsigned times)
+{
+    for (unsigned k = 0; k < times; k++) {
+        assert_ok(hf_semaphore_wait(semaphore(i)));
+        assert_ok(hf_semaphore_post(semaphore(i)));
+    }
+}
+
+static uint64_t word_of(unsigned i)
+{
+    return load_acquire(&((struct semaphore *)(void *)semaphore(i))->count);
+}
+
+/* As if somebody in that slot had stopped, about to replace the word. */
+static void expect(uint32_t slot, uint64_t word)
+{
+    store_relaxed(&view_slot(stage->view, slot)->update_expects, word);
+}
+
+TEST(versions_that_come_round_are_no_trouble)
 {
     set_stage(64 * KIB);
     set_semaphore(0, 1, HF_SEMAPHORE_UNDO);
     set_semaphore(1, 1, HF_SEMAPHORE_UNDO);
-    for (unsigned i = 0; i < 600000; i++) {
-        assert_ok(hf_semaphore_wait(semaphore(0)));
-        assert_ok(hf_semaphore_post(semaphore(0)));
-        if (i % 100000 == 0) {
-            assert_ok(hf_semaphore_wait(semaphore(1)));
-            assert_ok(hf_semaphore_post(semaphore(1)));
-        }
+    for (unsigned i = 0; i < 6; i++) {
+        take_and_post(0, 100000);
+        take_and_post(1, 1);
     }
     assert_int_equal(value_of(0), 1);
     assert_int_equal(value_of(1), 1);
+    clear_stage();
+}
+
+/* It would be replaced by who stopped, who has not acknowledged it: the one who wrote it could die
+   and not be known to have done so. */
+TEST(a_word_that_is_about_to_be_replaced_does_not_come_again)
+{
+    set_stage(64 * KIB);
+    set_semaphore(0, 1, HF_SEMAPHORE_UNDO);
+    take_and_post(0, 1000);
+    uint64_t expected = word_of(0);
+    expect(3, expected);
+    for (unsigned i = 0; i <= COUNT_VERSION_MASK; i++) {
+        take_and_post(0, 1);
+        assert_true(word_of(0) != expected);
+    }
+    expect(3, 0);
+    clear_stage();
+}
+
+/* Whoever wrote it makes a whole round of updates elsewhere; only then somebody comes to replace
+ * it. */
+TEST(nor_does_one_that_has_stood_for_long)
+{
+    set_stage(64 * KIB);
+    set_semaphore(0, 1, HF_SEMAPHORE_UNDO);
+    set_semaphore(1, 1, HF_SEMAPHORE_UNDO);
+    take_and_post(0, 100);
+    uint64_t expected = word_of(0);
+    take_and_post(1, (COUNT_VERSION_MASK + 1) / 2 - 1);
+    expect(3, expected);
+    for (unsigned i = 0; i < 1000; i++) {
+        take_and_post(0, 1);
+        assert_true(word_of(0) != expected);
+    }
+    expect(3, 0);
     clear_stage();
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Detectable updates: a word that many update, of which recovery can tell whether a dead thread's
- * update has happened. In src/ it is counter.c, whose comment has the same numbers; there a window of
- * numbers is looked at at a time.
+ * update has happened. In src/ it is counter.c, which has a version of the word in place of the
+ * writer's own number, and looks at a window of versions at a time: that is not modelled yet.
  *
  *     word     value, slot of the last writer, that one's sequence number (20 bits; here SEQ)
  *     record   of a slot: one 64-bit word {number of the update, counted in full and never reset;

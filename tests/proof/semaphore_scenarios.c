@@ -205,6 +205,15 @@ static outcome judge_all_back(struct arena *copy)
     return other == 1 ? result : bad("the other one has %u permits", (unsigned)other);
 }
 
+/* Others have replaced the word twice before anybody recovers the victim. */
+static outcome judge_after_others(struct arena *copy)
+{
+    int error = hf_semaphore_trywait(semaphore_of(copy));
+    require(error == 0 || error == -EBUSY, "trywait");
+    require(error != 0 || hf_semaphore_post(semaphore_of(copy)) == 0, "post");
+    return judge_all_back(copy);
+}
+
 static outcome judge_one_less(struct arena *copy)
 {
     return judge(copy, PERMITS, PERMITS - 1);
@@ -252,6 +261,13 @@ static outcome judge_ending(struct arena *copy)
     {                                                                                              \
         .name = "semaphore.undo." name_, .call = (call_), ON_A_BOARD, .set_up = make_undo,         \
         .prepare = (prepare_), .act = (act_), .no_effect = true, .judge = judge_all_back           \
+    }
+
+#define MEETS_OTHERS(name_, call_, prepare_, act_)                                                 \
+    {                                                                                              \
+        .name = "semaphore.undo." name_ ".before_others", .call = call_, ON_A_BOARD,               \
+        .set_up = make_undo, .prepare = prepare_, .act = act_, .no_effect = true,                  \
+        .judge = judge_after_others                                                                \
     }
 
 static const struct scenario scenarios[] = {
@@ -316,6 +332,10 @@ static const struct scenario scenarios[] = {
     COMES_BACK("post.one_of_two", "hf_semaphore_post", prepare_two_held, act_post),
     COMES_BACK("post.with_waiters", "hf_semaphore_post", prepare_with_waiters, act_post),
     COMES_BACK("post_many", "hf_semaphore_post_many", prepare_two_held, act_post_two),
+    MEETS_OTHERS("wait", "hf_semaphore_wait", prepare, act_wait),
+    MEETS_OTHERS("wait.one_more", "hf_semaphore_wait", prepare_one_held, act_wait),
+    MEETS_OTHERS("post", "hf_semaphore_post", prepare_one_held, act_post),
+    MEETS_OTHERS("post_many", "hf_semaphore_post_many", prepare_two_held, act_post_two),
     {.name = "semaphore.undo.post.a_gift",
      .call = "hf_semaphore_post",
      ON_A_BOARD,
