@@ -25,23 +25,6 @@ static uint64_t mix(uint64_t hash, uint64_t word)
     return hash ^ hash >> 29;
 }
 
-/* Up to 7 bytes, in a word that is different for any others of the same number. */
-static uint64_t few_bytes(const char *bytes, size_t length)
-{
-    if (length >= 4) { /* they overlap */
-        uint32_t first;
-        uint32_t last;
-        memcpy(&first, bytes, 4);
-        memcpy(&last, bytes + length - 4, 4);
-        return first | (uint64_t)last << (length - 4) * 8;
-    }
-    uint64_t word = 0;
-    for (size_t i = 0; i < length; i++) {
-        word = word << 8 | (uint8_t)bytes[i];
-    }
-    return word;
-}
-
 static uint64_t hash_bytes(uint64_t hash, const char *bytes, size_t length)
 {
     for (; length >= 8; bytes += 8, length -= 8) {
@@ -49,7 +32,11 @@ static uint64_t hash_bytes(uint64_t hash, const char *bytes, size_t length)
         memcpy(&word, bytes, 8);
         hash = mix(hash, word);
     }
-    hash = mix(hash, few_bytes(bytes, length) ^ (uint64_t)length << 56);
+    uint64_t rest = length;
+    for (size_t i = 0; i < length; i++) {
+        rest = rest << 8 | (uint8_t)bytes[i];
+    }
+    hash = mix(hash, rest);
     return mix(hash, hash >> 32);
 }
 
