@@ -74,7 +74,7 @@ typedef enum hf_named_kind {
     HF_NAMED_EVENT = 9
 } hf_named_kind;
 
-/* The five calls, for a kind. -EOPNOTSUPP: this version has no such type. */
+/* The five calls, for a kind. */
 HF_API int hf_named_create(hf_named_kind kind, const char *name, const hf_sync_options *options,
                            void **object);
 HF_API int hf_named_open(hf_named_kind kind, const char *name, void **object);

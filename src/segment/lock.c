@@ -217,30 +217,47 @@ static bool is_in_our_hands(const struct participant *p, uint32_t owner)
     return claim_by(claim) == p->number && claim_by_turn(claim) == p->turn;
 }
 
+/* Whose life decides, and where to sleep beside it. PRESENCE_NONE: nobody will free what is held in
+   that one's name. */
+static presence look_at(struct participant *p, uint32_t number, struct holder *holder)
+{
+    presence there = presence_of(p->view, number, false, holder);
+    return there == PRESENCE_ALIVE && is_in_our_hands(p, number) ? PRESENCE_NONE : there;
+}
+
+static void sleep_a_slice(shared_u32 *word, uint32_t expected, const struct holder *holder,
+                          int64_t ns)
+{
+    int64_t slice = holder->life != NULL ? SLICE_NS : SLICE_UNTOLD_NS;
+    (void)sleep_beside(word, expected, holder, ns < slice ? ns : slice);
+}
+
+/* After a sleep, or instead of one. Recovers whom it finds dead. */
+static presence look_again(struct participant *p, uint32_t number, presence there)
+{
+    if (there == PRESENCE_ALIVE && time_to_ask(p, number)) {
+        there = presence_of(p->view, number, true, NULL);
+    }
+    if (there == PRESENCE_DEAD) {
+        (void)recovery_of(p, number);
+    }
+    return there;
+}
+
 bool lock_wait_once(struct participant *p, struct lock *lock, uint32_t word, int64_t ns)
 {
     struct holder holder;
     uint32_t owner = word & LOCK_OWNER;
-    presence there = presence_of(p->view, owner, false, &holder);
-    if (there == PRESENCE_ALIVE && is_in_our_hands(p, owner)) {
-        return load_acquire(&lock->word) != word; /* damaged */
-    }
+    presence there = look_at(p, owner, &holder);
     if (there == PRESENCE_ALIVE && ns > 0) {
-        int64_t slice = holder.life != NULL ? SLICE_NS : SLICE_UNTOLD_NS;
-        if ((word & LOCK_WAITERS) == 0) {
-            if (!cas_relaxed(&lock->word, &word, word | LOCK_WAITERS)) {
-                return true;
-            }
-            word |= LOCK_WAITERS;
+        uint32_t with = word | LOCK_WAITERS;
+        if (with != word && !cas_relaxed(&lock->word, &word, with)) {
+            return true;
         }
-        (void)sleep_beside(&lock->word, word, &holder, ns < slice ? ns : slice);
+        word = with;
+        sleep_a_slice(&lock->word, word, &holder, ns);
     }
-    if (there == PRESENCE_ALIVE && time_to_ask(p, owner)) {
-        there = presence_of(p->view, owner, true, &holder);
-    }
-    if (there == PRESENCE_DEAD) {
-        (void)recovery_of(p, owner);
-    }
+    there = look_again(p, owner, there);
     return there != PRESENCE_NONE || load_acquire(&lock->word) != word;
 }
 
@@ -248,21 +265,11 @@ presence lock_wait_beside(struct participant *p, uint32_t number, shared_u32 *wo
                           uint32_t expected, int64_t ns)
 {
     struct holder holder;
-    presence there = presence_of(p->view, number, false, &holder);
-    if (there == PRESENCE_ALIVE && is_in_our_hands(p, number)) {
-        return PRESENCE_NONE; /* damaged */
-    }
+    presence there = look_at(p, number, &holder);
     if (there == PRESENCE_ALIVE && ns > 0) {
-        int64_t slice = holder.life != NULL ? SLICE_NS : SLICE_UNTOLD_NS;
-        (void)sleep_beside(word, expected, &holder, ns < slice ? ns : slice);
+        sleep_a_slice(word, expected, &holder, ns);
     }
-    if (there == PRESENCE_ALIVE && time_to_ask(p, number)) {
-        there = presence_of(p->view, number, true, &holder);
-    }
-    if (there == PRESENCE_DEAD) {
-        (void)recovery_of(p, number);
-    }
-    return there;
+    return look_again(p, number, there);
 }
 
 int64_t lock_time_left(uint64_t start, int64_t timeout_ns)

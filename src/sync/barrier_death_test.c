@@ -2,9 +2,7 @@
 /* The barrier when a member dies, or stops. */
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "segment/barrier_layout.h"
@@ -15,38 +13,7 @@
 /* ---- time: as in mutex_death_test.c ------------------------------------------------------- */
 
 #define AT_ONCE_MS 60
-#define NOTICED_MS 150
 #define TRIES      10
-
-static int by_size(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* The third best counts, for a busy machine is late with anything; and none may take long. */
-static void expect_within(uint64_t *times_us, size_t count, uint64_t limit_ms)
-{
-    qsort(times_us, count, sizeof *times_us, by_size);
-    print_message("after %llu us, at most %llu us\n", (unsigned long long)times_us[2],
-                  (unsigned long long)times_us[count - 1]);
-    assert_true(times_us[2] <= limit_ms * 1000);
-    assert_true(times_us[count - 1] <= 10000000);
-}
-
-static uint64_t death_limit_ms(void)
-{
-#ifdef SYS_futex_waitv
-    void *head;
-    size_t size;
-    if (syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == EINVAL &&
-        syscall(SYS_get_robust_list, 0, &head, &size) == 0) {
-        return AT_ONCE_MS;
-    }
-#endif
-    return NOTICED_MS;
-}
 
 /* ---- members ----------------------------------------------------------------------------- */
 
@@ -112,7 +79,7 @@ TEST(who_waits_hears_of_a_members_death_soon)
         assert_error(hf_barrier_wait(B), -ESRCH);
         clear_stage();
     }
-    expect_within(times, TRIES, death_limit_ms());
+    expect_within(times, TRIES, death_limit_ms(AT_ONCE_MS));
 }
 
 TEST(a_waiters_own_death_breaks_it_as_well)

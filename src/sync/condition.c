@@ -122,7 +122,7 @@ static int check_lock(hf_lockable lockable)
     if (error != 0) {
         return error;
     }
-    if (!lock_is_ours(p, lock) || (load_relaxed(&lock->word) & LOCK_UPGRADABLE) != 0) {
+    if (!lock_is_ours(p, lock)) {
         return call_end(p, -EPERM);
     }
     bool stays = tx_state(p->slot) != TX_NONE ||

@@ -105,6 +105,25 @@ int lock_wake_and_end(struct participant *p, struct lock *lock)
     return call_end(p, ours ? 0 : -EPERM);
 }
 
+int lock_unlock_slowly(struct lock *lock, uint32_t mode)
+{
+    struct participant *p;
+    uint64_t offset;
+    int error = enter_lock(lock, LOCK_FRESH, &p, &offset);
+    if (error != 0) {
+        return error;
+    }
+    if (!lock_is_ours_as(p, lock, mode)) {
+        return call_end(p, -EPERM);
+    }
+    if (tx_state(p->slot) != TX_NONE) {
+        HF_LOG_STORE(&lock->next, load_relaxed(&lock->next) | LOCK_UNLOCK_LATER);
+        return call_end(p, 0);
+    }
+    lock_free(p, lock, offset);
+    return call_end(p, 0);
+}
+
 int lock_consistent(struct lock *lock)
 {
     struct participant *p;

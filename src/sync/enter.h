@@ -14,12 +14,13 @@
 #include "segment/handle.h"
 #include "segment/lock.h"
 
-#define enter_lock_slowly hf_enter_lock_slowly
-#define enter_new_lock    hf_enter_new_lock
-#define lock_init         hf_lock_init
-#define lock_fini         hf_lock_fini
-#define lock_consistent   hf_lock_consistent
-#define lock_wake_and_end hf_lock_wake_and_end
+#define enter_lock_slowly  hf_enter_lock_slowly
+#define enter_new_lock     hf_enter_new_lock
+#define lock_init          hf_lock_init
+#define lock_fini          hf_lock_fini
+#define lock_unlock_slowly hf_lock_unlock_slowly
+#define lock_consistent    hf_lock_consistent
+#define lock_wake_and_end  hf_lock_wake_and_end
 
 static inline bool is_misplaced(const void *lock)
 {
@@ -88,6 +89,9 @@ int lock_fini(struct lock *lock);
 /* hf_mutex_consistent, of each kind of exclusive lock. */
 int lock_consistent(struct lock *lock);
 
+/* hf_mutex_unlock, of one that this thread has in that way; the long way. */
+int lock_unlock_slowly(struct lock *lock, uint32_t mode);
+
 /* The end of lock_free_at_once if somebody wants the lock; or if it is damaged, and no longer ours.
  */
 int lock_wake_and_end(struct participant *p, struct lock *lock);
@@ -107,11 +111,17 @@ lock_free_at_once(struct participant *p, struct lock *lock, uint64_t offset)
     return call_end(p, 0);
 }
 
-/* Has this thread it, as far as its user knows? */
+/* Has this thread it in that way (0: exclusively, or LOCK_UPGRADABLE), as far as its user knows? */
+static inline bool lock_is_ours_as(const struct participant *p, const struct lock *lock,
+                                   uint32_t mode)
+{
+    return (load_relaxed(&lock->word) & (LOCK_OWNER | LOCK_UPGRADABLE)) == (p->number | mode) &&
+           (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) == 0;
+}
+
 static inline bool lock_is_ours(const struct participant *p, const struct lock *lock)
 {
-    return (load_relaxed(&lock->word) & LOCK_OWNER) == p->number &&
-           (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) == 0;
+    return lock_is_ours_as(p, lock, 0);
 }
 
 #endif

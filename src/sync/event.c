@@ -76,23 +76,7 @@ static bool has_been_set(uint32_t word, uint32_t since)
 
 int hf_event_timedwait(hf_event *event, int64_t timeout_ns)
 {
-    struct word *word = word_of(event);
-    uint64_t start = 0;
-    int error = timeout_ns < HF_FOREVER ? -EINVAL : word_check(word);
-    if (error != 0) {
-        return error;
-    }
-    uint32_t since = load_acquire(&word->word); /* partner: hf_event_set */
-    for (uint32_t seen = since; !has_been_set(seen, since); seen = load_acquire(&word->word)) {
-        error = word_check(word);
-        if (error == 0) {
-            error = word_sleep(word, seen, timeout_ns, &start);
-        }
-        if (error != 0) {
-            return error;
-        }
-    }
-    return 0;
+    return word_wait(word_of(event), timeout_ns, has_been_set); /* partner: hf_event_set */
 }
 
 int hf_event_wait(hf_event *event)

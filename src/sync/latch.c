@@ -52,25 +52,15 @@ int hf_latch_value(const hf_latch *latch, uint32_t *left)
     return error;
 }
 
+static bool is_down(uint32_t word, uint32_t since)
+{
+    (void)since;
+    return (word & LATCH_COUNT) == 0;
+}
+
 int hf_latch_timedwait(hf_latch *latch, int64_t timeout_ns)
 {
-    struct word *word = word_of(latch);
-    uint64_t start = 0;
-    int error = timeout_ns < HF_FOREVER ? -EINVAL : word_check(word);
-    if (error != 0) {
-        return error;
-    }
-    uint32_t seen; /* partner: hf_latch_count_down */
-    while (((seen = load_acquire(&word->word)) & LATCH_COUNT) != 0) {
-        error = word_check(word);
-        if (error == 0) {
-            error = word_sleep(word, seen, timeout_ns, &start);
-        }
-        if (error != 0) {
-            return error;
-        }
-    }
-    return 0;
+    return word_wait(word_of(latch), timeout_ns, is_down); /* partner: hf_latch_count_down */
 }
 
 int hf_latch_wait(hf_latch *latch)

@@ -65,26 +65,6 @@ int hf_mutex_trylock(hf_mutex *mutex)
     return hf_mutex_timedlock(mutex, 0);
 }
 
-static __attribute__((noinline)) int unlock_the_long_way(hf_mutex *mutex)
-{
-    struct participant *p;
-    uint64_t offset;
-    struct lock *lock = lock_of(mutex);
-    int error = enter_lock(lock, LOCK_FRESH, &p, &offset);
-    if (error != 0) {
-        return error;
-    }
-    if (!lock_is_ours(p, lock)) {
-        return call_end(p, -EPERM);
-    }
-    if (tx_state(p->slot) != TX_NONE) {
-        HF_LOG_STORE(&lock->next, load_relaxed(&lock->next) | LOCK_UNLOCK_LATER);
-        return call_end(p, 0);
-    }
-    lock_free(p, lock, offset);
-    return call_end(p, 0);
-}
-
 /* What was locked last is unlocked first, most of the time: then the list of held locks says that
  * it is ours. */
 int hf_mutex_unlock(hf_mutex *mutex)
@@ -94,7 +74,7 @@ int hf_mutex_unlock(hf_mutex *mutex)
     struct participant *p = at_once(lock, LOCK_FRESH, &offset);
     if (unlikely(p == NULL || load_relaxed(&p->slot->held) != offset ||
                  tx_state(p->slot) != TX_NONE)) {
-        return unlock_the_long_way(mutex);
+        return lock_unlock_slowly(lock, 0);
     }
     return lock_free_at_once(p, lock, offset);
 }

@@ -2,7 +2,6 @@
 /* The mutex when its owner, or one who waits for it, dies or stops. */
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -15,47 +14,7 @@
 
 /* A sleep is a slice of 50 ms, begun anew by each waiter: what is faster was woken. */
 #define AT_ONCE_MS 40
-/* A death that nobody is told of is found in a tenth of a second; the machine may be busy. */
-#define NOTICED_MS 150
 #define TRIES      9
-
-static int by_size(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* The lower quartile counts, for a busy machine is late with anything; and none may take long. What
-   nobody was woken for would be late each time. */
-static void expect_within(uint64_t *times_us, size_t count, uint64_t limit_ms)
-{
-    qsort(times_us, count, sizeof *times_us, by_size);
-    uint64_t counts = times_us[count / 4];
-    uint64_t longest = times_us[count - 1];
-    print_message("after %llu us, at most %llu us\n", (unsigned long long)counts,
-                  (unsigned long long)longest);
-    assert_true(counts <= limit_ms * 1000);
-    assert_true(longest <= 10000000);
-}
-
-/* Whether the kernel can tell a sleeper of an owner's death. */
-static bool kernel_tells(void)
-{
-#ifdef SYS_futex_waitv
-    void *head;
-    size_t size;
-    return syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == EINVAL &&
-           syscall(SYS_get_robust_list, 0, &head, &size) == 0;
-#else
-    return false;
-#endif
-}
-
-static uint64_t death_limit_ms(void)
-{
-    return kernel_tells() ? AT_ONCE_MS : NOTICED_MS;
-}
 
 /* ---- victims and waiters ----------------------------------------------------------------- */
 
@@ -327,7 +286,7 @@ TEST(one_asleep_gets_the_mutex_of_the_dead)
         times[i] = load_acquire(&props->when_us[0]) - start;
         assert_int_equal(wait_child(holder), -SIGKILL);
     }
-    expect_within(times, TRIES, death_limit_ms());
+    expect_within(times, TRIES, death_limit_ms(AT_ONCE_MS));
     clear_stage();
 }
 
@@ -355,7 +314,7 @@ TEST(all_who_are_asleep_get_on_when_the_owner_dies)
         }
         assert_int_equal(told, 1);
     }
-    expect_within(times, TRIES, death_limit_ms());
+    expect_within(times, TRIES, death_limit_ms(AT_ONCE_MS));
     clear_stage();
 }
 
@@ -405,7 +364,7 @@ TEST(the_death_of_a_later_owner_is_told_to_who_slept_beside_an_earlier_one)
     for (unsigned i = 0; i < TRIES; i++) {
         times[i] = from_the_second_owners_death();
     }
-    expect_within(times, TRIES, death_limit_ms());
+    expect_within(times, TRIES, death_limit_ms(AT_ONCE_MS));
     clear_stage();
 }
 

@@ -56,8 +56,8 @@ static int make_latch(void *object, const hf_sync_options *options)
     return options->undo ? -EINVAL : hf_latch_init(object, options->count);
 }
 
-/* Makes the object in memory that is all zero; NULL: this version has no such type. Those that need
- * more than zeros have a function of their own. */
+/* Makes the object in memory that is all zero. Those that need more than zeros have a function of
+   their own. */
 static int (*const makers[])(void *object, const hf_sync_options *options) = {
     [HF_NAMED_MUTEX] = make_of_zeros,      [HF_NAMED_RWLOCK] = make_of_zeros,
     [HF_NAMED_SEMAPHORE] = make_semaphore, [HF_NAMED_RECURSIVE_MUTEX] = make_of_zeros,
@@ -69,10 +69,8 @@ static int (*const makers[])(void *object, const hf_sync_options *options) = {
 static int check_kind(hf_named_kind kind)
 {
     unsigned number = (unsigned)kind;
-    if (number == 0 || number >= sizeof makers / sizeof makers[0]) {
-        return -EINVAL;
-    }
-    return makers[number] == NULL ? -EOPNOTSUPP : 0;
+    bool known = number != 0 && number < sizeof makers / sizeof makers[0];
+    return known ? 0 : -EINVAL;
 }
 
 /* ---- what this process has open ---------------------------------------------------------- */

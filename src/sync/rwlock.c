@@ -42,13 +42,6 @@ static struct lock *lock_of(hf_rwlock *lock)
     return (struct lock *)(void *)lock;
 }
 
-/* Has this thread the lock in that way, and not unlocked it in its transaction? */
-static bool is_ours(const struct participant *p, const struct lock *lock, uint32_t mode)
-{
-    return (load_relaxed(&lock->word) & (LOCK_OWNER | LOCK_UPGRADABLE)) == (p->number | mode) &&
-           (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) == 0;
-}
-
 static bool is_open(uint32_t word)
 {
     return (word & LOCK_OWNER) == 0 || (word & (LOCK_UPGRADABLE | LOCK_CLOSED)) == LOCK_UPGRADABLE;
@@ -346,31 +339,12 @@ static inline int own_lock(struct participant *p, struct lock *lock, uint64_t of
     return take(p, lock, offset, mode, timeout_ns, HOLDS_MAX);
 }
 
-static __attribute__((noinline)) int own_unlock_the_long_way(struct lock *lock, uint32_t mode)
-{
-    struct participant *p;
-    uint64_t offset;
-    int error = enter_lock(lock, LOCK_FRESH, &p, &offset);
-    if (error != 0) {
-        return error;
-    }
-    if (!is_ours(p, lock, mode)) {
-        return call_end(p, -EPERM);
-    }
-    if (tx_state(p->slot) != TX_NONE) {
-        HF_LOG_STORE(&lock->next, load_relaxed(&lock->next) | LOCK_UNLOCK_LATER);
-        return call_end(p, 0);
-    }
-    lock_free(p, lock, offset);
-    return call_end(p, 0);
-}
-
 static inline int own_unlock(struct lock *lock, uint32_t mode)
 {
     uint64_t offset;
     struct participant *p = at_once(lock, LOCK_FRESH, &offset);
-    if (unlikely(p == NULL || !is_ours(p, lock, mode) || tx_state(p->slot) != TX_NONE)) {
-        return own_unlock_the_long_way(lock, mode);
+    if (unlikely(p == NULL || !lock_is_ours_as(p, lock, mode) || tx_state(p->slot) != TX_NONE)) {
+        return lock_unlock_slowly(lock, mode);
     }
     p->busy = true;
     lock_free(p, lock, offset);
@@ -382,7 +356,7 @@ static inline int own_unlock(struct lock *lock, uint32_t mode)
 static int upgrade(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns)
 {
     uint64_t start = timeout_ns > 0 ? os_now_ns() : 0;
-    if (!is_ours(p, lock, LOCK_UPGRADABLE)) {
+    if (!lock_is_ours_as(p, lock, LOCK_UPGRADABLE)) {
         return -EPERM;
     }
     if (own_hold(p, offset) != HOLDS_MAX) {
@@ -409,7 +383,7 @@ static int upgrade(struct participant *p, struct lock *lock, uint64_t offset, in
 /* Whoever waits to read may come in. */
 static int to_upgradable(struct participant *p, struct lock *lock)
 {
-    if (!is_ours(p, lock, EXCLUSIVE)) {
+    if (!lock_is_ours_as(p, lock, EXCLUSIVE)) {
         return -EPERM;
     }
     if (tx_state(p->slot) != TX_NONE) {
@@ -425,7 +399,7 @@ static int to_upgradable(struct participant *p, struct lock *lock)
 /* The hold comes first, and the word is freed as it is: what is not mended is not given up. */
 static int to_shared(struct participant *p, struct lock *lock, uint64_t offset)
 {
-    if (!is_ours(p, lock, EXCLUSIVE) && !is_ours(p, lock, LOCK_UPGRADABLE)) {
+    if (!lock_is_ours_as(p, lock, EXCLUSIVE) && !lock_is_ours_as(p, lock, LOCK_UPGRADABLE)) {
         return -EPERM;
     }
     if (tx_state(p->slot) != TX_NONE) {
@@ -593,28 +567,9 @@ int hf_rwlock_upunlock(hf_rwlock *lock)
     return own_unlock(lock_of(lock), LOCK_UPGRADABLE);
 }
 
-int hf_rwlock_consistent(hf_rwlock *rwlock)
+int hf_rwlock_consistent(hf_rwlock *lock)
 {
-    struct participant *p;
-    uint64_t offset;
-    struct lock *lock = lock_of(rwlock);
-    int error = enter_lock(lock, LOCK_FRESH, &p, &offset);
-    if (error != 0) {
-        return error;
-    }
-    if (!is_ours(p, lock, EXCLUSIVE)) {
-        return call_end(p, -EPERM);
-    }
-    uint64_t next = load_relaxed(&lock->next);
-    if ((load_relaxed(&lock->word) & LOCK_OWNER_DIED) == 0 || (next & LOCK_MENDED) != 0) {
-        return call_end(p, -EINVAL);
-    }
-    if (tx_state(p->slot) != TX_NONE) { /* undone with it, if it is undone */
-        HF_LOG_STORE(&lock->next, next | LOCK_MENDED);
-    } else {
-        (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
-    }
-    return call_end(p, 0);
+    return lock_consistent(lock_of(lock));
 }
 
 int hf_rwlock_timedupgrade(hf_rwlock *rwlock, int64_t timeout_ns)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The reader-writer lock when who holds it, or waits for it, dies or stops. */
 #include <signal.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "segment/lock_layout.h"
@@ -13,38 +11,7 @@
 /* ---- time: as in mutex_death_test.c ------------------------------------------------------- */
 
 #define AT_ONCE_MS 40
-#define NOTICED_MS 150
 #define TRIES      9
-
-static int by_size(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* The lower quartile counts, and none may take long. */
-static void expect_within(uint64_t *times_us, size_t count, uint64_t limit_ms)
-{
-    qsort(times_us, count, sizeof *times_us, by_size);
-    print_message("after %llu us, at most %llu us\n", (unsigned long long)times_us[count / 4],
-                  (unsigned long long)times_us[count - 1]);
-    assert_true(times_us[count / 4] <= limit_ms * 1000);
-    assert_true(times_us[count - 1] <= 10000000);
-}
-
-static uint64_t death_limit_ms(void)
-{
-#ifdef SYS_futex_waitv
-    void *head;
-    size_t size;
-    if (syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == EINVAL &&
-        syscall(SYS_get_robust_list, 0, &head, &size) == 0) {
-        return AT_ONCE_MS;
-    }
-#endif
-    return NOTICED_MS;
-}
 
 /* ---- who holds it ------------------------------------------------------------------------ */
 
@@ -175,7 +142,7 @@ TEST(a_writer_asleep_goes_on_when_the_reader_dies)
         assert_int_equal(wait_child_for(writer, 10000), 0);
         times[i] = load_acquire(&props->when_us[0]) - start;
     }
-    expect_within(times, TRIES, death_limit_ms());
+    expect_within(times, TRIES, death_limit_ms(AT_ONCE_MS));
     clear_stage();
 }
 
@@ -194,7 +161,7 @@ TEST(an_upgrader_asleep_goes_on_when_the_reader_dies)
         assert_ok(hf_rwlock_wrunlock(L));
         assert_int_equal(wait_child(reader), -SIGKILL);
     }
-    assert_true(least < death_limit_ms() * 1000);
+    assert_true(least < death_limit_ms(AT_ONCE_MS) * 1000);
     clear_stage();
 }
 
@@ -294,7 +261,7 @@ TEST(readers_and_writers_asleep_go_on_when_the_writer_dies)
             times[i] = took > times[i] ? took : times[i];
         }
     }
-    expect_within(times, TRIES, death_limit_ms());
+    expect_within(times, TRIES, death_limit_ms(AT_ONCE_MS));
     clear_stage();
 }
 

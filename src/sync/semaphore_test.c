@@ -355,6 +355,19 @@ TEST(a_thread_that_ends_gives_its_permits_back)
     clear_stage();
 }
 
+static void kill_three(int (*run)(void *context), unsigned round)
+{
+    pid_t child[3];
+    for (unsigned i = 0; i < 3; i++) {
+        child[i] = start_ready(run, semaphore(0));
+    }
+    sleep_ms(1 + round % 5);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)kill_and_reap(child[i]);
+    }
+    assert_ok(hf_segment_recover(stage, NULL));
+}
+
 _Noreturn static int take_more_and_more(void *context)
 {
     say_ready();
@@ -372,15 +385,7 @@ TEST(killed_at_random_they_leave_as_many_as_there_were)
     set_stage(64 * KIB);
     set_semaphore(0, 6, HF_SEMAPHORE_UNDO);
     for (unsigned round = 0; round < 60; round++) {
-        pid_t child[3];
-        for (unsigned i = 0; i < 3; i++) {
-            child[i] = start_ready(take_more_and_more, semaphore(0));
-        }
-        sleep_ms(1 + round % 5);
-        for (unsigned i = 0; i < 3; i++) {
-            (void)kill_and_reap(child[i]);
-        }
-        assert_ok(hf_segment_recover(stage, NULL));
+        kill_three(take_more_and_more, round);
         assert_true(value_of(0) >= 6);
         set_semaphore(0, 6, HF_SEMAPHORE_UNDO);
     }
@@ -404,15 +409,7 @@ TEST(killed_at_random_no_permit_is_lost_or_doubled)
     set_stage(64 * KIB);
     set_semaphore(0, 2, HF_SEMAPHORE_UNDO);
     for (unsigned round = 0; round < 100; round++) {
-        pid_t child[3];
-        for (unsigned i = 0; i < 3; i++) {
-            child[i] = start_ready(take_and_give, semaphore(0));
-        }
-        sleep_ms(1 + round % 5);
-        for (unsigned i = 0; i < 3; i++) {
-            (void)kill_and_reap(child[i]);
-        }
-        assert_ok(hf_segment_recover(stage, NULL));
+        kill_three(take_and_give, round);
         assert_int_equal(value_of(0), 2);
     }
     clear_stage();

@@ -23,7 +23,11 @@ int word_fini(struct word *word)
     return 0;
 }
 
-int word_sleep(struct word *word, uint32_t seen, int64_t timeout_ns, uint64_t *start)
+/*
+ * Sleeps while the word is `seen`, with WAITERS set, and no longer than a slice. `start`: when the
+ * waiting began, 0 at first. 0: look again; -EBUSY, -ETIMEDOUT: it is over.
+ */
+static int sleep_on(struct word *word, uint32_t seen, int64_t timeout_ns, uint64_t *start)
 {
     if (timeout_ns == 0) {
         return -EBUSY;
@@ -40,5 +44,23 @@ int word_sleep(struct word *word, uint32_t seen, int64_t timeout_ns, uint64_t *s
         return -ETIMEDOUT;
     }
     (void)os_wait(&word->word, with, ns);
+    return 0;
+}
+
+int word_wait(struct word *word, int64_t timeout_ns, bool (*is_it)(uint32_t now, uint32_t since))
+{
+    uint64_t start = 0;
+    int error = timeout_ns < HF_FOREVER ? -EINVAL : word_check(word);
+    if (error != 0) {
+        return error;
+    }
+    uint32_t since = load_acquire(&word->word); /* partner: who changes it */
+    for (uint32_t now = since; !is_it(now, since); now = load_acquire(&word->word)) {
+        error = word_check(word);
+        error = error != 0 ? error : sleep_on(word, now, timeout_ns, &start);
+        if (error != 0) {
+            return error;
+        }
+    }
     return 0;
 }

@@ -13,9 +13,9 @@
 #include "segment/lock.h"
 #include "sync/word_layout.h"
 
-#define word_init  hf_word_init
-#define word_fini  hf_word_fini
-#define word_sleep hf_word_sleep
+#define word_init hf_word_init
+#define word_fini hf_word_fini
+#define word_wait hf_word_wait
 
 /* 0; -EINVAL: there can be none there, or fini has ended it. */
 static inline int word_check(const struct word *word)
@@ -31,11 +31,9 @@ int word_init(struct word *word, uint32_t value);
 /* Ends it; who waits is told. */
 int word_fini(struct word *word);
 
-/*
- * Sleeps while the word is `seen`, with WAITERS set, and no longer than a slice. `start`: when the
- * waiting began, 0 at first. 0: look again; -EBUSY, -ETIMEDOUT: it is over.
- */
-int word_sleep(struct word *word, uint32_t seen, int64_t timeout_ns, uint64_t *start);
+/* Waits until the word `now` is what is waited for; `since`: as it was when the wait began. 0;
+   -EBUSY (timeout 0); -ETIMEDOUT; -EINVAL, also if it is ended meanwhile. */
+int word_wait(struct word *word, int64_t timeout_ns, bool (*is_it)(uint32_t now, uint32_t since));
 
 /* Who is woken too early looks again; who is not woken, after a slice. */
 static inline void word_wake_all(struct word *word)

@@ -92,6 +92,18 @@ void sleep_ms(int64_t ms);
 /* Looks again and again until the condition holds; false if it does not within the time. */
 bool wait_until(bool (*holds)(void *context), void *context, int64_t timeout_ms);
 
+/*
+ * Sorts. The lower quartile counts, for a busy machine is late with anything; and none may take
+ * long. What nobody was woken for would be late each time.
+ */
+void expect_within(uint64_t *times_us, size_t count, uint64_t limit_ms);
+
+/* A death that nobody is told of is found in a tenth of a second; the machine may be busy. */
+#define NOTICED_MS 150
+
+/* In how many ms a death is to be noticed: `at_once_ms`, where the kernel can tell. */
+uint64_t death_limit_ms(uint64_t at_once_ms);
+
 /* A number below `limit`, from a generator that is seeded once and prints its seed. HF_TEST_SEED
    in the environment sets it. A child goes on from its parent's state. */
 uint64_t random_below(uint64_t limit);
