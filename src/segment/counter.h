@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Detectable updates of a semaphore's count, so that the permits of the dead come back: exactly
- * those that they had. tests/models/counter.pml is the model, but for the versions.
+ * those that they had. tests/models/counter.pml is the model; the numbers are its own.
  *
  *     record of a slot   update          a number, counted in full and never reset; OPEN, ACKED
  *                        update_of       the semaphore, and what the slot holds of it afterwards

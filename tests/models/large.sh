@@ -11,7 +11,8 @@ run() {
     sh run.sh "$@" || status=1
 }
 run holds slot.pml -DLARGE
-run holds counter.pml -DLARGE
+run holds counter.pml
+run holds counter.pml -DWINDOW=3 -DUPDATES=11 -DMAX_DEATHS=1 -DNARROW
 run holds condition.pml -DMAX_DEATHS=2
 run holds lock.pml -DMAX_DEATHS=2 -DSTOPS=1
 run holds lock.pml -DNO_SLICES -DMAX_DEATHS=1 -DPROCESSES=4
