@@ -105,7 +105,7 @@ int lock_wake_and_end(struct participant *p, struct lock *lock)
     return call_end(p, ours ? 0 : -EPERM);
 }
 
-int lock_unlock_slowly(struct lock *lock, uint32_t mode)
+int lock_unlock_slowly(struct lock *lock, uint32_t mask, uint32_t mode)
 {
     struct participant *p;
     uint64_t offset;
@@ -113,7 +113,7 @@ int lock_unlock_slowly(struct lock *lock, uint32_t mode)
     if (error != 0) {
         return error;
     }
-    if (!lock_is_ours_as(p, lock, mode)) {
+    if (!lock_is_ours_as(p, lock, mask, mode)) {
         return call_end(p, -EPERM);
     }
     if (tx_state(p->slot) != TX_NONE) {
@@ -124,7 +124,7 @@ int lock_unlock_slowly(struct lock *lock, uint32_t mode)
     return call_end(p, 0);
 }
 
-int lock_consistent(struct lock *lock)
+int lock_consistent(struct lock *lock, uint32_t mask)
 {
     struct participant *p;
     uint64_t offset;
@@ -132,7 +132,7 @@ int lock_consistent(struct lock *lock)
     if (error != 0) {
         return error;
     }
-    if (!lock_is_ours(p, lock)) {
+    if (!lock_is_ours_as(p, lock, mask, 0)) {
         return call_end(p, -EPERM);
     }
     uint64_t next = load_relaxed(&lock->next);

@@ -86,11 +86,11 @@ int enter_new_lock(struct lock *lock, struct participant **participant, uint64_t
 int lock_init(struct lock *lock);
 int lock_fini(struct lock *lock);
 
-/* hf_mutex_consistent, of each kind of exclusive lock. */
-int lock_consistent(struct lock *lock);
+/* hf_mutex_consistent, of each kind of exclusive lock; `mask` as for lock_is_ours_as. */
+int lock_consistent(struct lock *lock, uint32_t mask);
 
 /* hf_mutex_unlock, of one that this thread has in that way; the long way. */
-int lock_unlock_slowly(struct lock *lock, uint32_t mode);
+int lock_unlock_slowly(struct lock *lock, uint32_t mask, uint32_t mode);
 
 /* The end of lock_free_at_once if somebody wants the lock; or if it is damaged, and no longer ours.
  */
@@ -111,17 +111,20 @@ lock_free_at_once(struct participant *p, struct lock *lock, uint64_t offset)
     return call_end(p, 0);
 }
 
-/* Has this thread it in that way (0: exclusively, or LOCK_UPGRADABLE), as far as its user knows? */
+/*
+ * Has this thread it, as far as its user knows, and of the flags in `mask` just those in `mode`? A
+ * mutex has no such flags, so in a damaged one none are asked for.
+ */
 static inline bool lock_is_ours_as(const struct participant *p, const struct lock *lock,
-                                   uint32_t mode)
+                                   uint32_t mask, uint32_t mode)
 {
-    return (load_relaxed(&lock->word) & (LOCK_OWNER | LOCK_UPGRADABLE)) == (p->number | mode) &&
+    return (load_relaxed(&lock->word) & (LOCK_OWNER | mask)) == (p->number | mode) &&
            (load_relaxed(&lock->next) & LOCK_UNLOCK_LATER) == 0;
 }
 
 static inline bool lock_is_ours(const struct participant *p, const struct lock *lock)
 {
-    return lock_is_ours_as(p, lock, 0);
+    return lock_is_ours_as(p, lock, 0, 0);
 }
 
 #endif

@@ -74,12 +74,12 @@ int hf_mutex_unlock(hf_mutex *mutex)
     struct participant *p = at_once(lock, LOCK_FRESH, &offset);
     if (unlikely(p == NULL || load_relaxed(&p->slot->held) != offset ||
                  tx_state(p->slot) != TX_NONE)) {
-        return lock_unlock_slowly(lock, 0);
+        return lock_unlock_slowly(lock, 0, 0);
     }
     return lock_free_at_once(p, lock, offset);
 }
 
 int hf_mutex_consistent(hf_mutex *mutex)
 {
-    return lock_consistent(lock_of(mutex));
+    return lock_consistent(lock_of(mutex), 0);
 }

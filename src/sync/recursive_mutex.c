@@ -159,5 +159,5 @@ int hf_recursive_mutex_unlock(hf_recursive_mutex *mutex)
 
 int hf_recursive_mutex_consistent(hf_recursive_mutex *mutex)
 {
-    return lock_consistent(lock_of(mutex));
+    return lock_consistent(lock_of(mutex), 0);
 }

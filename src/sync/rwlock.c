@@ -42,6 +42,11 @@ static struct lock *lock_of(hf_rwlock *lock)
     return (struct lock *)(void *)lock;
 }
 
+static bool is_ours(const struct participant *p, const struct lock *lock, uint32_t mode)
+{
+    return lock_is_ours_as(p, lock, LOCK_UPGRADABLE, mode);
+}
+
 static bool is_open(uint32_t word)
 {
     return (word & LOCK_OWNER) == 0 || (word & (LOCK_UPGRADABLE | LOCK_CLOSED)) == LOCK_UPGRADABLE;
@@ -343,8 +348,8 @@ static inline int own_unlock(struct lock *lock, uint32_t mode)
 {
     uint64_t offset;
     struct participant *p = at_once(lock, LOCK_FRESH, &offset);
-    if (unlikely(p == NULL || !lock_is_ours_as(p, lock, mode) || tx_state(p->slot) != TX_NONE)) {
-        return lock_unlock_slowly(lock, mode);
+    if (unlikely(p == NULL || !is_ours(p, lock, mode) || tx_state(p->slot) != TX_NONE)) {
+        return lock_unlock_slowly(lock, LOCK_UPGRADABLE, mode);
     }
     p->busy = true;
     lock_free(p, lock, offset);
@@ -356,7 +361,7 @@ static inline int own_unlock(struct lock *lock, uint32_t mode)
 static int upgrade(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns)
 {
     uint64_t start = timeout_ns > 0 ? os_now_ns() : 0;
-    if (!lock_is_ours_as(p, lock, LOCK_UPGRADABLE)) {
+    if (!is_ours(p, lock, LOCK_UPGRADABLE)) {
         return -EPERM;
     }
     if (own_hold(p, offset) != HOLDS_MAX) {
@@ -383,7 +388,7 @@ static int upgrade(struct participant *p, struct lock *lock, uint64_t offset, in
 /* Whoever waits to read may come in. */
 static int to_upgradable(struct participant *p, struct lock *lock)
 {
-    if (!lock_is_ours_as(p, lock, EXCLUSIVE)) {
+    if (!is_ours(p, lock, EXCLUSIVE)) {
         return -EPERM;
     }
     if (tx_state(p->slot) != TX_NONE) {
@@ -399,7 +404,7 @@ static int to_upgradable(struct participant *p, struct lock *lock)
 /* The hold comes first, and the word is freed as it is: what is not mended is not given up. */
 static int to_shared(struct participant *p, struct lock *lock, uint64_t offset)
 {
-    if (!lock_is_ours_as(p, lock, EXCLUSIVE) && !lock_is_ours_as(p, lock, LOCK_UPGRADABLE)) {
+    if (!is_ours(p, lock, EXCLUSIVE) && !is_ours(p, lock, LOCK_UPGRADABLE)) {
         return -EPERM;
     }
     if (tx_state(p->slot) != TX_NONE) {
@@ -569,7 +574,7 @@ int hf_rwlock_upunlock(hf_rwlock *lock)
 
 int hf_rwlock_consistent(hf_rwlock *lock)
 {
-    return lock_consistent(lock_of(lock));
+    return lock_consistent(lock_of(lock), LOCK_UPGRADABLE);
 }
 
 int hf_rwlock_timedupgrade(hf_rwlock *rwlock, int64_t timeout_ns)
