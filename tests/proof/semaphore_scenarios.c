@@ -265,8 +265,8 @@ static outcome judge_ending(struct arena *copy)
 
 #define MEETS_OTHERS(name_, call_, prepare_, act_)                                                 \
     {                                                                                              \
-        .name = "semaphore.undo." name_ ".before_others", .call = call_, ON_A_BOARD,               \
-        .set_up = make_undo, .prepare = prepare_, .act = act_, .no_effect = true,                  \
+        .name = "semaphore.undo." name_ ".before_others", .call = (call_), ON_A_BOARD,             \
+        .set_up = make_undo, .prepare = (prepare_), .act = (act_), .no_effect = true,              \
         .judge = judge_after_others                                                                \
     }
 
