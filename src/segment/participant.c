@@ -327,18 +327,21 @@ static bool claim_any(struct participant *p, bool byteless)
     return claim_one(p, !plenty, byteless) || claim_one(p, plenty, byteless);
 }
 
-/* Waits a little if all are taken: whoever took the last one is making more. */
+/* Waits a little if all are taken: whoever took the last one is making more. That there can be no
+   more is asked before the look at them, or the last of them may come in between. */
 static int take_slot(struct participant *p)
 {
-    for (unsigned tries = 0; !claim_any(p, false) && !claim_any(p, true); tries++) {
-        uint32_t nothing = 0;
+    for (unsigned tries = 0;; tries++) {
         bool all = load_acquire(&header_of(p->view)->slot_runs[SLOT_RUNS - 1]) != 0;
+        if (claim_any(p, false) || claim_any(p, true)) {
+            return 0;
+        }
         if (tries == 300 || all) {
             return -EAGAIN;
         }
+        uint32_t nothing = 0;
         (void)os_wait(&nothing, 0, INT64_C(1000000));
     }
-    return 0;
 }
 
 /* Steps (7) to (10). */
