@@ -164,13 +164,17 @@ static bool read_byte(const struct citizen *c, int64_t until, char *byte)
     return poll(&p, 1, left < 0 ? 0 : (int)left) == 1 && read(c->output, byte, 1) == 1;
 }
 
-/* Its next line is `word`, or begins so. */
-static bool says(const struct citizen *c, const char *word, int64_t timeout_ms)
+#define LINE_MAX_LENGTH 64
+
+/* Its next line, as far as it has come in time, is `word`, or begins so. */
+static bool says(const struct citizen *c, const char *word, int64_t timeout_ms,
+                 char line[LINE_MAX_LENGTH])
 {
-    char line[64] = "";
     int64_t until = now_ms() + timeout_ms;
-    for (size_t i = 0; i < sizeof line - 1 && read_byte(c, until, &line[i]); i++) {
+    memset(line, 0, LINE_MAX_LENGTH);
+    for (size_t i = 0; i < LINE_MAX_LENGTH - 1 && read_byte(c, until, &line[i]); i++) {
         if (line[i] == '\n') {
+            line[i] = '\0';
             return strncmp(line, word, strlen(word)) == 0;
         }
     }
@@ -179,10 +183,11 @@ static bool says(const struct citizen *c, const char *word, int64_t timeout_ms)
 
 static void must_say(struct citizen *c, const char *word)
 {
-    if (!says(c, word, PATIENCE_MS)) {
+    char line[LINE_MAX_LENGTH];
+    if (!says(c, word, PATIENCE_MS, line)) {
         (void)kill(c->pid, SIGKILL);
-        fail_msg("a citizen of %s does not say \"%s\": it ended with %d", c->world->name, word,
-                 wait_child(c->pid));
+        fail_msg("a citizen of %s says \"%s\", not \"%s\"; it ended with %d", c->world->name, line,
+                 word, wait_child(c->pid));
     }
 }
 
