@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Boost.Interprocess beside us: its recursive mutex and its condition.
+// Boost.Interprocess beside us: its recursive mutex, its condition and its semaphore.
 #include <boost/interprocess/anonymous_shared_memory.hpp>
 #include <boost/interprocess/mapped_region.hpp>
 #include <boost/interprocess/sync/interprocess_condition.hpp>
 #include <boost/interprocess/sync/interprocess_mutex.hpp>
 #include <boost/interprocess/sync/interprocess_recursive_mutex.hpp>
+#include <boost/interprocess/sync/interprocess_semaphore.hpp>
 #include <boost/interprocess/sync/scoped_lock.hpp>
 #include <exception>
 #include <memory>
@@ -21,6 +22,9 @@ struct boost_room {
     bip::interprocess_condition condition;
     unsigned turn = 0;
     alignas(64) bip::interprocess_recursive_mutex recursive;
+    alignas(64) bip::interprocess_semaphore plain{1};
+    alignas(64) bip::interprocess_semaphore first{1}; // whose turn it is has a permit
+    alignas(64) bip::interprocess_semaphore second{0};
 };
 
 struct boost_sync {
@@ -110,5 +114,26 @@ static int boost_turns(void *state, unsigned side, int count)
 
 extern "C" int boost_asleep(void *state, double *cost)
 {
-    return bench_turns(boost_turns, state, cost);
+    return bench_turns(boost_turns, state, ASLEEP_TURNS, cost);
+}
+
+extern "C" int boost_semaphore_pair(void *state, int pairs, double *cost)
+{
+    bip::interprocess_semaphore &semaphore = room_of(state).plain;
+    return time_calls(pairs, cost, [&] {
+        semaphore.wait();
+        semaphore.post();
+    });
+}
+
+extern "C" int boost_semaphore_turns(void *state, unsigned side, int count)
+{
+    boost_room &room = room_of(state);
+    bip::interprocess_semaphore &mine = side == 0 ? room.first : room.second;
+    bip::interprocess_semaphore &other = side == 0 ? room.second : room.first;
+    double cost;
+    return time_calls(count, &cost, [&] {
+        mine.wait();
+        other.post();
+    });
 }

@@ -115,19 +115,19 @@ const bench_row notify_nobody = {
 
 /* ---- condition.asleep ---------------------------------------------------------------------- */
 
-int bench_turns(turns *take, void *state, double *cost)
+int bench_turns(turns *take, void *state, int count, double *cost)
 {
     pid_t child = bench_fork();
     if (child < 0) {
         return -1;
     }
     if (child == 0) {
-        _exit(take(state, 1, ASLEEP_TURNS + 1) == 0 ? 0 : 1);
+        _exit(take(state, 1, count + 1) == 0 ? 0 : 1);
     }
     int result = take(state, 0, 1); /* the child is there */
     int64_t start = bench_now_ns();
-    result = result != 0 ? result : take(state, 0, ASLEEP_TURNS);
-    *cost = (double)(bench_now_ns() - start) / ASLEEP_TURNS;
+    result = result != 0 ? result : take(state, 0, count);
+    *cost = (double)(bench_now_ns() - start) / count;
     return bench_wait(child, "one of two", ASLEEP_S) == 0 ? result : -1;
 }
 
@@ -151,7 +151,7 @@ static int ours_turns(void *state, unsigned side, int count)
     return 0;
 }
 
-static int futex_turns(void *state, unsigned side, int count)
+int futex_turns(void *state, unsigned side, int count)
 {
     _Atomic uint32_t *turn = state;
     for (int i = 0; i < count; i++) {
@@ -166,21 +166,21 @@ static int futex_turns(void *state, unsigned side, int count)
 
 static int asleep_run(void *state, double *cost)
 {
-    return bench_turns(ours_turns, state, cost);
+    return bench_turns(ours_turns, state, ASLEEP_TURNS, cost);
 }
 
 static int futex_run(void *state, double *cost)
 {
-    return bench_turns(futex_turns, state, cost);
+    return bench_turns(futex_turns, state, ASLEEP_TURNS, cost);
 }
 
-static int futex_setup(void *shared, void **state)
+int turn_setup(void *shared, void **state)
 {
     (void)shared;
     return two_map(LINE, state);
 }
 
-static void futex_teardown(void *state)
+void turn_teardown(void *state)
 {
     two_unmap(state, LINE);
 }
@@ -193,7 +193,7 @@ const bench_row condition_asleep = {
     .sides =
         {
             {"ours", 0, sync_setup, asleep_run, sync_teardown},
-            {"futex", 1.15, futex_setup, futex_run, futex_teardown},
+            {"futex", 1.15, turn_setup, futex_run, turn_teardown},
             {"boost", 0, boost_sync_setup, boost_asleep, boost_sync_teardown},
         },
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the rows on conditions and on the recursive mutex share with Boost's side of them. */
+/* What the rows on conditions, semaphores and the recursive mutex share with Boost's side of them.
+ */
 #ifndef HF_BENCH_CONDITION_H
 #define HF_BENCH_CONDITION_H
 
@@ -18,14 +19,22 @@ extern "C" {
 typedef int turns(void *state, unsigned side, int count);
 
 /* Times so many there and back between this process and a child; ns each. */
-int bench_turns(turns *take, void *state, double *cost);
+int bench_turns(turns *take, void *state, int count, double *cost);
 
-/* Boost.Interprocess: interprocess_recursive_mutex, interprocess_condition; boost_sync_peer.cpp. */
+/* One word that says whose turn it is, on a line of its own; and turns that sleep on it. */
+int turn_setup(void *shared, void **state);
+void turn_teardown(void *state);
+turns futex_turns;
+
+/* Boost.Interprocess: interprocess_recursive_mutex, interprocess_condition,
+   interprocess_semaphore; boost_sync_peer.cpp. */
 int boost_sync_setup(void *shared, void **state);
 void boost_sync_teardown(void *state);
 int boost_recursive_pair(void *state, double *cost);
 int boost_notify_nobody(void *state, double *cost);
 int boost_asleep(void *state, double *cost);
+int boost_semaphore_pair(void *state, int pairs, double *cost);
+turns boost_semaphore_turns;
 
 #ifdef __cplusplus
 }

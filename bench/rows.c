@@ -14,6 +14,10 @@ extern const bench_row rwlock_two;
 extern const bench_row recursive_pair;
 extern const bench_row condition_asleep;
 extern const bench_row notify_nobody;
+extern const bench_row semaphore_pair;
+extern const bench_row semaphore_undo;
+extern const bench_row semaphore_asleep;
+extern const bench_row semaphore_awake;
 extern const bench_row barrier_two;
 extern const bench_row tx_16;
 extern const bench_row recovery;
@@ -45,6 +49,10 @@ const bench_row *const bench_rows[] = {
     &recursive_pair,
     &condition_asleep,
     &notify_nobody,
+    &semaphore_pair,
+    &semaphore_undo,
+    &semaphore_asleep,
+    &semaphore_awake,
     &barrier_two,
     &tx_16,
     &recovery,
