@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Counts whose updates recovery can tell to have happened, or not: see counter.h. */
-#include <errno.h>
 #include <limits.h>
 
 #include "segment/counter.h"
 #include "segment/lock.h"
 
-#define WINDOW  UINT64_C(256)
-#define WINDOWS ((COUNT_VERSION_MASK + 1) / WINDOW)
-
-static uint32_t writer_of(uint64_t count)
-{
-    return (uint32_t)(count >> COUNT_SLOT_SHIFT & COUNT_SLOT_MASK);
-}
+#define WINDOWS ((COUNT_VERSION_MASK + 1) / COUNT_WINDOW)
 
 static uint64_t version_of(uint64_t count)
 {
@@ -41,118 +34,36 @@ static bool is_expected(struct view *view, uint64_t window)
     uint32_t slots = view_slots(view);
     for (uint32_t n = 1; n <= slots; n++) {
         uint64_t expects = load_acquire(&view_slot(view, n)->update_expects); /* partner: (2) */
-        if (expects != 0 && version_of(expects) / WINDOW == window) {
+        if (expects != 0 && version_of(expects) / COUNT_WINDOW == window) {
             return true;
         }
     }
     return false;
 }
 
-/* The one after the word's. */
-static uint64_t next_version(struct view *view, uint64_t count)
+uint64_t counter_next_window(struct view *view, uint64_t version)
 {
-    uint64_t version = (version_of(count) + 1) & COUNT_VERSION_MASK;
-    if (likely(version % WINDOW != 0)) {
-        return version;
-    }
-    for (uint64_t tries = 0; tries < WINDOWS && is_expected(view, version / WINDOW); tries++) {
-        version = (version + WINDOW) & COUNT_VERSION_MASK;
+    for (uint64_t tries = 0; tries < WINDOWS && is_expected(view, version / COUNT_WINDOW);
+         tries++) {
+        version = (version + COUNT_WINDOW) & COUNT_VERSION_MASK;
     }
     return version;
 }
 
-/* ---- updating ---------------------------------------------------------------------------- */
+/* ---- updating: the inline paths are in counter.h ------------------------------------------ */
 
-/* (3) */
-static void acknowledge(struct view *view, uint32_t me, uint64_t offset, uint64_t count)
+void counter_acknowledge(const struct counter *c, uint64_t count)
 {
-    uint32_t writer = writer_of(count);
-    struct slot *slot = writer == me ? NULL : view_slot(view, writer);
+    struct slot *slot = view_slot(c->view, count_writer(count));
     if (slot == NULL) {
         return;
     }
     uint64_t update = load_acquire(&slot->update); /* partner: (1) */
     if ((update & UPDATE_STATE) == UPDATE_OPEN &&
-        hold_is_of(load_relaxed(&slot->update_of), offset, HOLD_PERMITS) &&
+        hold_is_of(load_relaxed(&slot->update_of), c->offset, HOLD_PERMITS) &&
         is_same_update(load_relaxed(&slot->update_makes), count)) {
         (void)cas_acq_rel(&slot->update, &update, (update & ~UPDATE_STATE) | UPDATE_ACKED);
     }
-}
-
-/* (6), the first of it. */
-static void set_hold(struct slot *slot, uint64_t hold)
-{
-    uint64_t offset = hold & HOLD_OFFSET;
-    uint32_t place = hold_find(slot, offset, HOLD_PERMITS);
-    if (hold_count(hold) != 0) {
-        place = place == HOLDS_MAX ? hold_place(slot) : place;
-        if (place < HOLDS_MAX) {
-            hold_set(slot, place, hold);
-        }
-    } else if (place < HOLDS_MAX) {
-        hold_clear(slot, place);
-    }
-}
-
-static void close_update(struct slot *slot)
-{
-    HF_LOG_STORE(&slot->update, load_relaxed(&slot->update) & ~UPDATE_STATE);
-    HF_LOG_STORE(&slot->update_expects, 0);
-}
-
-/* The permits that are to be. -EAGAIN, -EOVERFLOW. */
-static int change(uint64_t count, int64_t delta, uint64_t *permits)
-{
-    int64_t sum = (int64_t)count_permits(count) + delta;
-    *permits = (uint64_t)sum;
-    return sum < 0 ? -EAGAIN : sum > (int64_t)COUNT_MAX ? -EOVERFLOW : 0;
-}
-
-/* (2) to (5). */
-static int replace(const struct counter *c, int64_t delta, uint64_t flags, uint64_t *was)
-{
-    struct slot *slot = c->slot;
-    shared_u64 *word = &c->semaphore->count;
-    for (;;) {
-        uint64_t permits;
-        uint64_t count = load_acquire(word); /* partner: the last writer's (5) */
-        int error = change(count, delta, &permits);
-        if (error != 0) {
-            return error;
-        }
-        HF_LOG_PUBLISH(&slot->update_expects, count); /* partner: is_expected */
-        if (load_acquire(word) != count) {
-            continue;
-        }
-        acknowledge(c->view, c->number, c->offset, count);
-        uint64_t makes = permits * COUNT_ONE | (count & COUNT_WAITERS) | flags |
-                         (uint64_t)c->number << COUNT_SLOT_SHIFT |
-                         next_version(c->view, count) << COUNT_VERSION_SHIFT;
-        HF_LOG_STORE(&slot->update_makes, makes);
-        *was = count;
-        if (cas_acq_rel(word, &count, makes)) { /* partner: the next writer's (2) */
-            return 0;
-        }
-    }
-}
-
-int counter_change(const struct counter *c, int64_t delta, uint64_t held, uint64_t flags,
-                   uint64_t *was)
-{
-    struct slot *slot = c->slot;
-    uint64_t hold = hold_word(c->offset, HOLD_PERMITS, held);
-    uint64_t number = (load_relaxed(&slot->update) >> UPDATE_NUMBER_SHIFT) + 1;
-    HF_LOG_STORE(&slot->update_makes, 0);
-    HF_LOG_STORE(&slot->update_of, hold);
-    HF_LOG_PUBLISH(&slot->update,
-                   number << UPDATE_NUMBER_SHIFT | UPDATE_OPEN); /* partner: acknowledge */
-    int error = replace(c, delta, flags, was);
-    crash_fence();
-    if (error == 0) {
-        set_hold(slot, hold);
-    }
-    close_update(slot);
-    return error;
 }
 
 /* ---- recovery ---------------------------------------------------------------------------- */
@@ -167,6 +78,18 @@ static bool has_happened(struct view *view, struct slot *slot)
     return stands || (load_acquire(&slot->update) & UPDATE_STATE) == UPDATE_ACKED;
 }
 
+/* (6), the first of it. */
+static void set_hold(struct slot *slot, uint64_t hold)
+{
+    uint64_t before;
+    uint32_t place = hold_find_or_place(slot, hold & HOLD_OFFSET, HOLD_PERMITS, &before);
+    if (hold_count(hold) == 0 && before != HOLD_NONE) {
+        hold_clear(slot, place);
+    } else if (hold_count(hold) != 0 && place < HOLDS_MAX) {
+        hold_set(slot, place, hold);
+    }
+}
+
 void counter_settle(struct view *view, struct slot *slot)
 {
     if ((load_relaxed(&slot->update) & UPDATE_STATE) == UPDATE_NONE) {
@@ -175,14 +98,14 @@ void counter_settle(struct view *view, struct slot *slot)
     if (has_happened(view, slot)) {
         set_hold(slot, load_relaxed(&slot->update_of));
     }
-    close_update(slot);
+    counter_close(slot);
 }
 
 void counter_end(struct view *view, struct slot *slot, uint32_t number, uint32_t place)
 {
     uint64_t hold = load_relaxed(&slot->holds[place]);
     uint64_t offset = hold & HOLD_OFFSET;
-    struct counter c = {view, slot, number, semaphore_at(view, offset), offset};
+    struct counter c = {view, slot, number, place, hold, semaphore_at(view, offset), offset};
     uint64_t permits = hold_count(hold);
     uint64_t was;
     if (c.semaphore != NULL && counter_change(&c, (int64_t)permits, 0, 0, &was) == 0) {

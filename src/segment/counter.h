@@ -32,18 +32,29 @@
 #ifndef HF_SEGMENT_COUNTER_H
 #define HF_SEGMENT_COUNTER_H
 
+#include <errno.h>
+
 #include "segment/holds.h"
 #include "segment/semaphore_layout.h"
 
-#define counter_change hf_counter_change
-#define counter_settle hf_counter_settle
-#define counter_end    hf_counter_end
-#define counter_holder hf_counter_holder
-#define counter_wake   hf_counter_wake
+#define counter_acknowledge hf_counter_acknowledge
+#define counter_next_window hf_counter_next_window
+#define counter_settle      hf_counter_settle
+#define counter_end         hf_counter_end
+#define counter_holder      hf_counter_holder
+#define counter_wake        hf_counter_wake
+
+/* Versions of a window. */
+#define COUNT_WINDOW UINT64_C(256)
 
 static inline uint64_t count_permits(uint64_t count)
 {
     return (count & UINT64_C(0xffffffff)) / COUNT_ONE;
+}
+
+static inline uint32_t count_writer(uint64_t count)
+{
+    return (uint32_t)(count >> COUNT_SLOT_SHIFT & COUNT_SLOT_MASK);
 }
 
 /* Who updates which: a slot, in its thread's own name or its recoverer's. */
@@ -51,17 +62,103 @@ struct counter {
     struct view *view;
     struct slot *slot;
     uint32_t number;
+    uint32_t place; /* of what the slot holds of it: hold_find_or_place */
+    uint64_t hold;  /* what stands there */
     struct semaphore *semaphore;
     uint64_t offset;
 };
+
+static inline struct counter counter_of(struct view *view, struct slot *slot, uint32_t number,
+                                        struct semaphore *semaphore, uint64_t offset)
+{
+    struct counter c = {view, slot, number, 0, 0, semaphore, offset};
+    c.place = hold_find_or_place(slot, offset, HOLD_PERMITS, &c.hold);
+    return c;
+}
+
+/* (3), of a word that somebody else wrote. */
+void counter_acknowledge(const struct counter *c, uint64_t count);
+
+/* The first version, from that one on, that is of a window which nobody expects a word of. */
+uint64_t counter_next_window(struct view *view, uint64_t version);
+
+/* The one after the word's. */
+static inline uint64_t counter_next_version(struct view *view, uint64_t count)
+{
+    uint64_t version = ((count >> COUNT_VERSION_SHIFT) + 1) & COUNT_VERSION_MASK;
+    return likely(version % COUNT_WINDOW != 0) ? version : counter_next_window(view, version);
+}
+
+/* The permits that are to be. -EAGAIN, -EOVERFLOW. */
+static inline int counter_sum(uint64_t count, int64_t delta, uint64_t *permits)
+{
+    int64_t sum = (int64_t)count_permits(count) + delta;
+    *permits = (uint64_t)sum;
+    return unlikely(sum < 0) ? -EAGAIN : unlikely(sum > (int64_t)COUNT_MAX) ? -EOVERFLOW : 0;
+}
+
+/* (2) to (5). */
+static inline int counter_replace(const struct counter *c, int64_t delta, uint64_t flags,
+                                  uint64_t *was)
+{
+    struct slot *slot = c->slot;
+    shared_u64 *word = &c->semaphore->count;
+    for (;;) {
+        uint64_t permits;
+        uint64_t count = load_acquire(word); /* partner: the last writer's (5) */
+        int error = counter_sum(count, delta, &permits);
+        if (error != 0) {
+            return error;
+        }
+        HF_LOG_PUBLISH(&slot->update_expects, count); /* partner: is_expected */
+        if (unlikely(load_acquire(word) != count)) {
+            continue;
+        }
+        if (count_writer(count) != c->number) {
+            counter_acknowledge(c, count);
+        }
+        uint64_t makes = permits * COUNT_ONE | (count & COUNT_WAITERS) | flags |
+                         (uint64_t)c->number << COUNT_SLOT_SHIFT |
+                         counter_next_version(c->view, count) << COUNT_VERSION_SHIFT;
+        HF_LOG_STORE(&slot->update_makes, makes);
+        *was = count;
+        if (likely(cas_acq_rel(word, &count, makes))) { /* partner: the next writer's (2) */
+            return 0;
+        }
+    }
+}
+
+static inline void counter_close(struct slot *slot)
+{
+    HF_LOG_STORE(&slot->update, load_relaxed(&slot->update) & ~UPDATE_STATE);
+    HF_LOG_STORE(&slot->update_expects, 0);
+}
 
 /*
  * Adds `delta` permits in the name of the slot, which holds `held` of them afterwards, for which it
  * has a place, and puts `flags` into the word. *was: the word before. 0; -EAGAIN: there are not so
  * many; -EOVERFLOW: there would be too many.
  */
-int counter_change(const struct counter *c, int64_t delta, uint64_t held, uint64_t flags,
-                   uint64_t *was);
+static inline int counter_change(const struct counter *c, int64_t delta, uint64_t held,
+                                 uint64_t flags, uint64_t *was)
+{
+    struct slot *slot = c->slot;
+    uint64_t hold = hold_word(c->offset, HOLD_PERMITS, held);
+    uint64_t number = (load_relaxed(&slot->update) >> UPDATE_NUMBER_SHIFT) + 1;
+    HF_LOG_STORE(&slot->update_makes, 0);
+    HF_LOG_STORE(&slot->update_of, hold);
+    HF_LOG_PUBLISH(&slot->update,
+                   number << UPDATE_NUMBER_SHIFT | UPDATE_OPEN); /* partner: acknowledge */
+    int error = counter_replace(c, delta, flags, was);
+    crash_fence();
+    if (error == 0 && held != 0) {
+        hold_set(slot, c->place, hold);
+    } else if (error == 0 && c->hold != HOLD_NONE) {
+        hold_clear(slot, c->place);
+    }
+    counter_close(slot);
+    return error;
+}
 
 /* Ends the update that the slot may have open: as done, if it has happened, or as if it had not
    been begun. */

@@ -50,6 +50,23 @@ static inline uint32_t hold_find(const struct slot *slot, uint64_t offset, uint6
     return HOLDS_MAX;
 }
 
+/* Where this thread's hold of that is, or could be: then *hold is HOLD_NONE. HOLDS_MAX: nowhere.
+   The last to be taken are looked at first. */
+static inline uint32_t hold_find_or_place(const struct slot *slot, uint64_t offset, uint64_t kind,
+                                          uint64_t *hold)
+{
+    uint32_t place = holds_in_use(slot);
+    for (uint32_t i = place; i > 0; i--) {
+        *hold = load_relaxed(&slot->holds[i - 1]);
+        if (hold_is_of(*hold, offset, kind)) {
+            return i - 1;
+        }
+        place = *hold == HOLD_NONE ? i - 1 : place;
+    }
+    *hold = HOLD_NONE;
+    return place;
+}
+
 /* A place for one more; HOLDS_MAX: there is none. */
 static inline uint32_t hold_place(const struct slot *slot)
 {

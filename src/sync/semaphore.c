@@ -168,39 +168,32 @@ static inline int post_plain(struct semaphore *semaphore, uint64_t permits)
 
 /* ---- those whose permits come back --------------------------------------------------------- */
 
-/* How many of its permits this thread has. */
-static uint64_t held_by(const struct participant *p, uint64_t offset)
+static inline struct counter counter_here(struct participant *p, struct semaphore *semaphore,
+                                          uint64_t offset)
 {
-    uint32_t place = hold_find(p->slot, offset, HOLD_PERMITS);
-    return place == HOLDS_MAX ? 0 : hold_count(load_relaxed(&p->slot->holds[place]));
-}
-
-static struct counter counter_of(struct participant *p, struct semaphore *semaphore,
-                                 uint64_t offset)
-{
-    return (struct counter){p->view, p->slot, p->number, semaphore, offset};
+    return counter_of(p->view, p->slot, p->number, semaphore, offset);
 }
 
 /* -EAGAIN: there is none. */
-static int take_undo(struct participant *p, struct semaphore *semaphore, uint64_t offset,
-                     uint64_t flags)
+static inline int take_undo(struct participant *p, struct semaphore *semaphore, uint64_t offset,
+                            uint64_t flags)
 {
     uint64_t was;
-    uint64_t held = held_by(p, offset);
-    if (held == HOLD_COUNT_MAX) {
+    struct counter c = counter_here(p, semaphore, offset);
+    uint64_t held = hold_count(c.hold);
+    if (unlikely(held == HOLD_COUNT_MAX)) {
         return -EOVERFLOW;
     }
-    if (held == 0 && hold_place(p->slot) == HOLDS_MAX) {
+    if (unlikely(c.place == HOLDS_MAX)) {
         return -ENOLCK;
     }
     if (count_permits(load_relaxed(&semaphore->count)) == 0) {
         return -EAGAIN;
     }
-    struct counter c = counter_of(p, semaphore, offset);
     return counter_change(&c, -1, held + 1, flags, &was);
 }
 
-static int wait_undo(struct semaphore *semaphore, int64_t timeout_ns)
+static __attribute__((noinline)) int wait_undo(struct semaphore *semaphore, int64_t timeout_ns)
 {
     struct wait wait = {.timeout_ns = timeout_ns};
     struct participant *p;
@@ -221,22 +214,48 @@ static int wait_undo(struct semaphore *semaphore, int64_t timeout_ns)
     return call_end(p, error);
 }
 
-static int post_undo(struct semaphore *semaphore, uint32_t permits)
+static inline int wait_undo_at_once(struct semaphore *semaphore, int64_t timeout_ns)
 {
-    struct participant *p;
     uint64_t offset;
-    uint64_t was;
-    int error = enter_lock(head_of(semaphore), LOCK_UNDO, &p, &offset);
-    if (error != 0) {
-        return error;
+    struct participant *p = at_once(head_of(semaphore), LOCK_UNDO, &offset);
+    if (unlikely(p == NULL)) {
+        return wait_undo(semaphore, timeout_ns);
     }
-    uint64_t held = held_by(p, offset);
-    struct counter c = counter_of(p, semaphore, offset);
-    error = counter_change(&c, permits, held > permits ? held - permits : 0, 0, &was);
+    (void)call_begin(p);
+    int error = call_end(p, take_undo(p, semaphore, offset, 0));
+    return unlikely(error == -EAGAIN) ? wait_undo(semaphore, timeout_ns) : error;
+}
+
+static inline int post_as(struct participant *p, struct semaphore *semaphore, uint64_t offset,
+                          uint32_t permits)
+{
+    uint64_t was;
+    struct counter c = counter_here(p, semaphore, offset);
+    uint64_t held = hold_count(c.hold);
+    int error = counter_change(&c, permits, held > permits ? held - permits : 0, 0, &was);
     if (error == 0) {
         counter_wake(semaphore, was, permits);
     }
     return call_end(p, error);
+}
+
+static __attribute__((noinline)) int post_undo_slowly(struct semaphore *semaphore, uint32_t permits)
+{
+    struct participant *p;
+    uint64_t offset;
+    int error = enter_lock(head_of(semaphore), LOCK_UNDO, &p, &offset);
+    return error != 0 ? error : post_as(p, semaphore, offset, permits);
+}
+
+static inline int post_undo(struct semaphore *semaphore, uint32_t permits)
+{
+    uint64_t offset;
+    struct participant *p = at_once(head_of(semaphore), LOCK_UNDO, &offset);
+    if (unlikely(p == NULL)) {
+        return post_undo_slowly(semaphore, permits);
+    }
+    (void)call_begin(p);
+    return post_as(p, semaphore, offset, permits);
 }
 
 /* ---- public ------------------------------------------------------------------------------ */
@@ -297,7 +316,7 @@ int hf_semaphore_timedwait(hf_semaphore *semaphore, int64_t timeout_ns)
     case LOCK_FRESH:
         return likely(take_plain(s, 0) == 0) ? 0 : wait_plain(s, timeout_ns);
     case LOCK_UNDO:
-        return wait_undo(s, timeout_ns);
+        return wait_undo_at_once(s, timeout_ns);
     default:
         return -EINVAL;
     }
