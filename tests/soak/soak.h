@@ -10,6 +10,7 @@
  *     rooms.c boards.c permits.c meetings.c     the calls, and what must hold at each
  *     arena.c     the segment of a round, and what lies in it
  *     census.c    what must hold when all are dead
+ *     wakes.c     ... and that whoever waits is woken, with all as they have left it
  *     notes.c     what workers tell the driver; report.c prints it when something is wrong
  */
 #ifndef TESTS_SOAK_SOAK_H
@@ -413,6 +414,9 @@ bool rooms_are_good(struct table *t);
 bool boards_are_good(struct table *t);
 bool permits_are_good(struct table *t);
 bool meetings_are_good(struct table *t);
+
+/* Then, in the census: whoever waits for one of these is woken (wakes.c). */
+bool wakes_are_prompt(struct table *t);
 
 /* In the census: the blocks in use are those on the shelves; all can be freed. */
 bool blocks_are_good(hf_segment *segment, struct table *t);
