@@ -300,6 +300,17 @@ static uint64_t state_of(const void *barrier)
     return load_relaxed(&((const struct barrier *)barrier)->state);
 }
 
+/* Whoever comes alone, however often, has not come: nobody is met. */
+static int nobody_is_met(hf_barrier *barrier, uint32_t members)
+{
+    int error = 0;
+    for (uint32_t i = 0; error == 0 && i < members; i++) {
+        int result = hf_barrier_timedwait(barrier, (int64_t)(100 * MICROSECOND));
+        error = result == -ETIMEDOUT ? 0 : result == 1 ? -EALREADY : result;
+    }
+    return error;
+}
+
 /* All members are dead: it is broken, or nobody has arrived. */
 static bool barrier_is_good(hf_barrier *barrier, uint32_t members)
 {
@@ -313,6 +324,7 @@ static bool barrier_is_good(hf_barrier *barrier, uint32_t members)
     int error = hf_barrier_fini(barrier);
     error = error != 0 ? error : hf_barrier_init(barrier, members);
     error = error != 0 ? error : hf_barrier_join(barrier);
+    error = error != 0 ? error : nobody_is_met(barrier, members);
     error = error != 0 ? error : hf_barrier_leave(barrier);
     error = error != 0 ? error : hf_barrier_reset(barrier, members);
     if (error != 0) {

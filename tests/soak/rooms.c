@@ -71,6 +71,21 @@ static void see_ours(struct actor *a, const struct room *room, uint64_t is, uint
     }
 }
 
+static uint32_t word_of(const void *lock)
+{
+    return load_relaxed(&((const struct lock *)lock)->word);
+}
+
+/* It is upgradably ours, and readers come in. */
+static void see_open(struct actor *a, const struct room *room)
+{
+    uint32_t word = word_of(&room->lock);
+    if ((word & LOCK_UPGRADABLE) == 0 || (word & LOCK_CLOSED) != 0) {
+        fail(a, "room %#llx: after an upgrade in vain its word is %#x",
+             (unsigned long long)place_of(a, room), (unsigned)word);
+    }
+}
+
 /* ---- writing ----------------------------------------------------------------------------- */
 
 /* It is held exclusively, and mended afterwards. */
@@ -267,6 +282,7 @@ void keep_room(struct actor *a)
     hold upgraded = judge(a, result, way != FOR_EVER);
     see_unchanged(a, room, one);
     if (upgraded == HAD_NOT) {
+        see_open(a, room);
         leave_upgradable(a, room);
         return;
     }
@@ -433,7 +449,7 @@ void change_a_cell(struct actor *a)
 /* Every lock's bytes begin with its word: nobody has it, nobody waits, nothing is to be mended. */
 static bool is_free(const void *lock, const char *what)
 {
-    uint32_t word = load_relaxed(&((const struct lock *)lock)->word);
+    uint32_t word = word_of(lock);
     if (word != 0) {
         note_failure("census: the lock of %s is free, and its word is %#x", what, (unsigned)word);
     }

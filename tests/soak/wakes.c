@@ -111,6 +111,19 @@ static int stop_writing(struct pair *pair)
     return first_error(error, hf_rwlock_wrunlock(lock));
 }
 
+static int let_read(struct pair *pair)
+{
+    hf_rwlock *lock = &pair->table->anvil_room.lock;
+    int error = hf_rwlock_wrlock(lock);
+    error = error != 0 ? error : meet(pair);
+    error = first_error(error, hf_rwlock_downgrade_to_upgradable(lock));
+    if (pair->started) { /* the other reads beside us */
+        (void)pthread_join(pair->sleeper, NULL);
+        pair->started = false;
+    }
+    return first_error(error, hf_rwlock_upunlock(lock));
+}
+
 static int stop_reading(struct pair *pair)
 {
     hf_rwlock *lock = &pair->table->anvil_room.lock;
@@ -300,6 +313,7 @@ static const struct wake wakes[] = {
     {"a mutex is unlocked", free_mutex, get_mutex},
     {"a recursive mutex is unlocked", free_recursive, get_recursive},
     {"a writer leaves, a reader waits", stop_writing, get_shared},
+    {"a writer becomes upgradable, a reader waits", let_read, get_shared},
     {"a writer leaves, another waits", stop_writing, get_exclusive},
     {"a reader leaves, a writer waits", stop_reading, get_exclusive},
     {"a reader leaves, an upgrade waits", stop_reading, get_upgraded},
