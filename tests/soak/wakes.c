@@ -10,8 +10,8 @@
 #include "soak/soak.h"
 #include "sync/word_layout.h"
 
-#define TRIES     8u /* of which so many */
-#define PROMPT    2u
+#define TRIES     16u
+#define PROMPT    2u /* of these, at least */
 #define PROMPTLY  (50 * MILLISECOND)
 #define TO_SLEEP  (3 * MILLISECOND) /* by then the other sleeps, mostly */
 #define NO_LONGER ((int64_t)(10 * SECOND))
