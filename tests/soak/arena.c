@@ -44,14 +44,26 @@ static void choose(struct arena *arena, struct chance *chance, const char *direc
     }
 }
 
-static void fill(struct table *table)
+/* What is not as it should be when it is all zero. */
+static int fill(struct table *table)
 {
+    int error = 0;
     for (unsigned i = 0; i < STRICT; i++) {
         table->strict[i].money = MONEY;
     }
     for (unsigned i = 0; i < LOOSE; i++) {
         table->loose[i].money = MONEY;
     }
+    for (uint32_t i = 0; error == 0 && i < POOLS; i++) {
+        error = hf_semaphore_init(&table->pool[i].permits, i + 1, HF_SEMAPHORE_UNDO);
+    }
+    for (uint32_t i = 0; error == 0 && i < BARRIERS; i++) {
+        error = hf_barrier_init(&table->barrier[i], i + 2);
+    }
+    for (uint32_t i = 0; error == 0 && i < HALLS; i++) {
+        error = begin_hall(&table->hall[i], i + 1);
+    }
+    return error;
 }
 
 static int find_table(struct arena *arena)
@@ -73,10 +85,10 @@ int arena_make(struct arena *arena, struct chance *chance, const char *directory
         error = create(arena);
     }
     error = error != 0 ? error : find_table(arena);
+    error = error != 0 ? error : fill(arena->table);
     if (error != 0) {
         return error;
     }
-    fill(arena->table);
     error = hf_thread_leave(arena->segment);
     if (!arena->inherited) {
         hf_segment_close(arena->segment);

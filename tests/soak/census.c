@@ -244,9 +244,11 @@ void census(struct arena *arena)
     hf_segment *segment = arena->segment;
     bool good = recover_all(segment, "census") &&
                 is_whole(segment, linked_pages(arena->table), 1, "census") &&
-                locks_are_good(arena->table) && names_are_good(segment) &&
-                blocks_are_good(segment, arena->table) && runs_are_good(segment, arena->table) &&
-                leaves_nobody(segment);
+                locks_are_good(arena->table) && rooms_are_good(arena->table) &&
+                boards_are_good(arena->table) && permits_are_good(arena->table) &&
+                meetings_are_good(arena->table) && wakes_are_prompt(arena->table) &&
+                names_are_good(segment) && blocks_are_good(segment, arena->table) &&
+                runs_are_good(segment, arena->table) && leaves_nobody(segment);
     for (unsigned i = 0; good && i < 2; i++) {
         good = side_is_good(arena, i);
     }

@@ -24,7 +24,8 @@
 
 /* ---- births ------------------------------------------------------------------------------ */
 
-/* From its first instructions to tens of milliseconds. */
+/* From its first instructions to tens of milliseconds; a few last for some of the library's sleeps,
+   which end by themselves within a tenth of a second. */
 static uint64_t choose_lifetime(struct chance *chance)
 {
     switch (below(chance, 10)) {
@@ -41,7 +42,8 @@ static uint64_t choose_lifetime(struct chance *chance)
     case 8:
         return 3 * MILLISECOND + below(chance, 12 * MILLISECOND);
     default:
-        return 15 * MILLISECOND + below(chance, 45 * MILLISECOND);
+        return one_in(chance, 20) ? below(chance, 400 * MILLISECOND)
+                                  : 15 * MILLISECOND + below(chance, 45 * MILLISECOND);
     }
 }
 

@@ -27,13 +27,14 @@ static void print_tally(const struct driver *d)
 static void print_details(const struct driver *d)
 {
     (void)printf(
-        "  commits %llu, owners found dead %llu, streams cut off %llu, no room %llu,\n"
+        "  commits %llu, owners found dead %llu, streams cut off %llu, meetings %llu, no room "
+        "%llu,\n"
         "  threads that ended in the middle of something %llu, workers that ended so %llu,\n"
         "  killed while stopped %llu, longest call seen %llu ms\n",
         (unsigned long long)counted(COUNT_COMMITS), (unsigned long long)counted(COUNT_OWNERS_DEAD),
-        (unsigned long long)counted(COUNT_STREAMS_CUT), (unsigned long long)counted(COUNT_NO_ROOM),
-        (unsigned long long)counted(COUNT_THREADS_GONE), (unsigned long long)d->tally.left,
-        (unsigned long long)d->tally.killed_stopped,
+        (unsigned long long)counted(COUNT_STREAMS_CUT), (unsigned long long)counted(COUNT_MEETINGS),
+        (unsigned long long)counted(COUNT_NO_ROOM), (unsigned long long)counted(COUNT_THREADS_GONE),
+        (unsigned long long)d->tally.left, (unsigned long long)d->tally.killed_stopped,
         (unsigned long long)(d->tally.longest_call_ns / MILLISECOND));
 }
 

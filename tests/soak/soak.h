@@ -6,10 +6,12 @@
  *     main.c      options, rounds, and what is printed meanwhile
  *     driver.c    starts, stops, kills and reaps the workers; sees that none hangs
  *     worker.c    a worker: its threads, and which calls they make
- *     locks.c money.c runs.c blocks.c streams.c others.c hammer.c      the calls, and what must
- * hold at each arena.c     the segment of a round, and what lies in it census.c    what must hold
- * when all are dead notes.c     what workers tell the driver; report.c prints it when something is
- * wrong
+ *     locks.c money.c runs.c blocks.c objects.c streams.c others.c hammer.c
+ *     rooms.c boards.c permits.c meetings.c     the calls, and what must hold at each
+ *     arena.c     the segment of a round, and what lies in it
+ *     census.c    what must hold when all are dead
+ *     wakes.c     ... and that whoever waits is woken, with all as they have left it
+ *     notes.c     what workers tell the driver; report.c prints it when something is wrong
  */
 #ifndef TESTS_SOAK_SOAK_H
 #define TESTS_SOAK_SOAK_H
@@ -65,6 +67,7 @@ typedef enum counter {
     COUNT_OWNERS_DEAD,  /* -EOWNERDEAD */
     COUNT_COMMITS,      /* of transactions */
     COUNT_STREAMS_CUT,  /* -EPIPE, -ECONNRESET */
+    COUNT_MEETINGS,     /* at barriers, of all that were expected */
     COUNT_NO_ROOM,      /* -ENOMEM */
     COUNT_THREADS_GONE, /* ended by themselves, in the middle of something */
     COUNTERS
@@ -110,6 +113,11 @@ void note_failure(const char *format, ...) __attribute__((format(printf, 1, 2)))
 #define PLACES       20u /* on each */
 #define SURE_SHELVES 3u  /* whose locks are only ever held inside transactions */
 #define ANVILS       3u  /* locks, and twins under transactions, that are hammered on */
+#define ROOMS        3u  /* reader-writer locks */
+#define BOARDS       3u  /* conditions, each with another kind of lock */
+#define POOLS        3u  /* semaphores whose permits come back; the first has one, and so on */
+#define BARRIERS     2u  /* of two, of three */
+#define HALLS        2u  /* with an event, a latch and a once */
 #define MONEY        1000
 #define BIG          6000u /* bytes: more than a slot's undo log holds */
 
@@ -158,6 +166,65 @@ struct shelf {
     hf_off place[PLACES];
 };
 
+struct room {
+    hf_rwlock lock;
+    volatile uint64_t writer; /* who has it exclusively, as a guard's holder */
+    volatile uint64_t keeper; /* who has it upgradably */
+    volatile uint64_t one;
+    volatile uint64_t other; /* the same, unless a writer died */
+};
+
+struct cell {
+    hf_recursive_mutex mutex;
+    volatile uint64_t holder;
+    volatile uint64_t one;
+    volatile uint64_t other;
+};
+
+/* Changed, and told of, under the lock. */
+struct board {
+    union {
+        hf_mutex mutex;
+        hf_recursive_mutex recursive;
+        hf_rwlock rwlock;
+    } lock;
+    hf_condition changed;
+    volatile uint64_t value;
+    volatile uint64_t other;       /* the same, unless an owner died */
+    volatile uint64_t notified_ns; /* when all had been told of that value */
+};
+
+struct pool {
+    hf_semaphore permits;
+    _Atomic uint64_t chair[POOLS]; /* participants who have a permit */
+};
+
+struct store {
+    hf_semaphore permits;
+    _Atomic uint64_t posts_begun;
+    _Atomic uint64_t posts_done;
+    _Atomic uint64_t waits_begun; /* without those that were in vain */
+    _Atomic uint64_t waits_done;
+};
+
+/* Who is in it holds the door shared. Of the rest, notes are made under the guard. */
+struct hall {
+    hf_rwlock door;
+    struct guard guard;
+    hf_event event;
+    volatile uint64_t is_set;
+    volatile uint64_t settings; /* counted before each */
+    volatile uint64_t set_ns;   /* after it */
+    hf_latch latch;
+    volatile uint32_t left;
+    volatile uint32_t less; /* is being counted down */
+    volatile uint64_t opened_ns;
+    hf_once once;
+    volatile uint64_t doer;
+    volatile uint64_t one;
+    volatile uint64_t other; /* the same, once it is done */
+};
+
 /* The root. Locks are taken in the order in which they stand here. */
 struct table {
     struct twin twin[TWINS];
@@ -174,6 +241,15 @@ struct table {
     hf_mutex anvil[ANVILS];
     struct twin sure[ANVILS]; /* their locks are only ever held inside transactions */
     struct stream stream[STREAMS];
+    struct room room[ROOMS];
+    struct room sure_room; /* its lock is only ever held inside transactions */
+    struct room anvil_room;
+    struct cell cell;
+    struct board board[BOARDS];
+    struct pool pool[POOLS];
+    struct store store;
+    hf_barrier barrier[BARRIERS];
+    struct hall hall[HALLS];
 };
 
 enum { MORTAL_GOOD = 0, MORTAL_GIVEN_UP = 1, MORTAL_ENDED = 2 };
@@ -312,6 +388,35 @@ void change_names_surely(struct actor *a);
 bool names_are_good(hf_segment *segment);
 /* What the index of names holds of the heap then: one block of so many bytes, or none. */
 uint64_t index_bytes(hf_segment *segment);
+
+void read_room(struct actor *a);
+void write_room(struct actor *a);
+void keep_room(struct actor *a); /* upgradably */
+void write_sure_room(struct actor *a);
+void read_sure_room(struct actor *a);
+void hammer_rooms(struct actor *a);
+void change_a_cell(struct actor *a);
+
+void change_board(struct actor *a);
+void watch_board(struct actor *a);
+
+void use_pool(struct actor *a);
+void hammer_pool(struct actor *a);
+void use_store(struct actor *a);
+
+void go_to_a_meeting(struct actor *a);
+void visit_hall(struct actor *a);
+void renew_hall(struct actor *a);
+int begin_hall(struct hall *hall, uint32_t steps); /* what the library gives */
+
+/* In the census: all are free, or can be mended; nothing is counted wrongly. */
+bool rooms_are_good(struct table *t);
+bool boards_are_good(struct table *t);
+bool permits_are_good(struct table *t);
+bool meetings_are_good(struct table *t);
+
+/* Then, in the census: whoever waits for one of these is woken (wakes.c). */
+bool wakes_are_prompt(struct table *t);
 
 /* In the census: the blocks in use are those on the shelves; all can be freed. */
 bool blocks_are_good(hf_segment *segment, struct table *t);

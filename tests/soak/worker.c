@@ -165,6 +165,21 @@ static const struct {
     {10, hammer_transactions},
     {10, hammer_pages},
     {10, hammer_blocks},
+    {6, read_room},
+    {5, write_room},
+    {5, keep_room},
+    {4, write_sure_room},
+    {3, read_sure_room},
+    {8, hammer_rooms},
+    {4, change_a_cell},
+    {7, change_board},
+    {7, watch_board},
+    {8, use_pool},
+    {6, hammer_pool},
+    {5, use_store},
+    {10, go_to_a_meeting},
+    {12, visit_hall},
+    {3, renew_hall},
 };
 
 void act(struct actor *a)
