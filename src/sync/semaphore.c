@@ -268,8 +268,7 @@ static int init_undo(struct semaphore *semaphore, uint32_t permits)
     if (error != 0) {
         return error;
     }
-    /* None, until its kind and its place are right. */
-    HF_LOG_STORE(&semaphore->kind, LOCK_DESTROYED);
+    /* None of that kind, until its kind and its place are right. */
     HF_LOG_STORE(&semaphore->count, permits * COUNT_ONE);
     HF_LOG_STORE(&semaphore->self, offset);
     HF_LOG_STORE(&semaphore->kind, LOCK_UNDO);
@@ -288,7 +287,6 @@ int hf_semaphore_init(hf_semaphore *semaphore, uint32_t permits, unsigned flags)
     if (flags != 0) {
         return init_undo(s, permits);
     }
-    HF_LOG_STORE(&s->kind, LOCK_DESTROYED);
     HF_LOG_STORE(&s->count, permits * COUNT_ONE);
     HF_LOG_STORE(&s->kind, LOCK_FRESH);
     return 0;
