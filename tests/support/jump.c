@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Jumping out by the processor's trap flag. */
+/* Interrupting a call, and jumping out of it, by the processor's trap flag. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* the registers of a signal's context */
 #endif
@@ -27,8 +27,9 @@
 
 static sigjmp_buf out;
 static volatile long left;
+static void (*action)(void);
 
-/* After each instruction, until it is the one to jump at. */
+/* After each instruction, until it is the one to act at. */
 static void on_trap(int signal, siginfo_t *info, void *context)
 {
     ucontext_t *at = context;
@@ -39,8 +40,13 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 #if CAN_STEP
         FLAGS(at) &= ~TRAP_FLAG;
 #endif
-        siglongjmp(out, 1);
+        action();
     }
+}
+
+static void jump(void)
+{
+    siglongjmp(out, 1);
 }
 
 static void step(void)
@@ -64,17 +70,25 @@ void need_jumps(void)
     }
 }
 
-bool jump_after(long instructions, int (*call)(void *context), void *context)
+int interrupt_after(long instructions, void (*what)(void), int (*call)(void *context),
+                    void *context)
 {
     struct sigaction trap = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
     assert_int_equal(sigaction(SIGTRAP, &trap, NULL), 0);
     left = instructions;
+    action = what;
+    step();
+    int result = call(context);
+    stop_stepping();
+    return result;
+}
+
+bool jump_after(long instructions, int (*call)(void *context), void *context)
+{
     if (sigsetjmp(out, 1) != 0) {
         return true;
     }
-    step();
-    (void)call(context);
-    stop_stepping();
+    (void)interrupt_after(instructions, jump, call, context);
     return false;
 }
 
