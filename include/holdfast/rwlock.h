@@ -161,6 +161,16 @@ static inline int hf_rwlock_upgrade_until(hf_rwlock *lock, int64_t deadline_ns)
     return hf_rwlock_timedupgrade(lock, hf_time_left(deadline_ns));
 }
 
+static inline int hf_rwlock_shared_to_upgradable_until(hf_rwlock *lock, int64_t deadline_ns)
+{
+    return hf_rwlock_timed_shared_to_upgradable(lock, hf_time_left(deadline_ns));
+}
+
+static inline int hf_rwlock_shared_to_exclusive_until(hf_rwlock *lock, int64_t deadline_ns)
+{
+    return hf_rwlock_timed_shared_to_exclusive(lock, hf_time_left(deadline_ns));
+}
+
 #ifdef __cplusplus
 }
 #endif
