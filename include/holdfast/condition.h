@@ -37,6 +37,7 @@
 #ifndef HOLDFAST_CONDITION_H
 #define HOLDFAST_CONDITION_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -89,9 +90,60 @@ static inline int hf_condition_wait_until(hf_condition *condition, hf_lockable l
 HF_API int hf_condition_wait_for(hf_condition *condition, hf_lockable lock,
                                  bool (*is_true)(void *context), void *context, int64_t timeout_ns);
 
+/* The same, until an instant of hf_now_ns. */
+static inline int hf_condition_wait_for_until(hf_condition *condition, hf_lockable lock,
+                                              bool (*is_true)(void *context), void *context,
+                                              int64_t deadline_ns)
+{
+    return hf_condition_wait_for(condition, lock, is_true, context, hf_time_left(deadline_ns));
+}
+
 /* Lets one of those who wait go on, or all. No system call while nobody waits. */
 HF_API int hf_condition_notify_one(hf_condition *condition);
 HF_API int hf_condition_notify_all(hf_condition *condition);
+
+/* ---- for the checker of <holdfast/lock_order.h> ------------------------------------------- */
+
+#ifdef HF_LOCK_ORDER
+/* After a wait that was refused the lock is held as before; otherwise it was let go of, and taken
+   here or not. */
+static inline int hf_lock_order_waited(const void *lock, int result, const char *file, int line)
+{
+    if (result != -EPERM && result != -EBUSY && result != -EINVAL && result != -EDEADLK) {
+        hf_lock_order_freed(lock);
+        (void)hf_lock_order_result(lock, result == -ETIMEDOUT ? 0 : result, file, line);
+    }
+    return result;
+}
+
+static inline int hf_lock_order_wait(hf_condition *condition, hf_lockable lock, int64_t timeout_ns,
+                                     const char *file, int line)
+{
+    hf_lock_order_taking_again(lock.lock, file, line);
+    return hf_lock_order_waited(lock.lock, hf_condition_timedwait(condition, lock, timeout_ns),
+                                file, line);
+}
+
+static inline int hf_lock_order_wait_for(hf_condition *condition, hf_lockable lock,
+                                         bool (*is_true)(void *context), void *context,
+                                         int64_t timeout_ns, const char *file, int line)
+{
+    hf_lock_order_taking_again(lock.lock, file, line);
+    int result = hf_condition_wait_for(condition, lock, is_true, context, timeout_ns);
+    return hf_lock_order_waited(lock.lock, result, file, line);
+}
+
+#define hf_condition_timedwait(condition, lock, timeout_ns)                                        \
+    hf_lock_order_wait((condition), (lock), (timeout_ns), __FILE__, __LINE__)
+#define hf_condition_wait(condition, lock) hf_condition_timedwait(condition, lock, HF_FOREVER)
+#define hf_condition_wait_until(condition, lock, deadline_ns)                                      \
+    hf_condition_timedwait(condition, lock, hf_time_left(deadline_ns))
+#define hf_condition_wait_for(condition, lock, is_true, context, timeout_ns)                       \
+    hf_lock_order_wait_for((condition), (lock), (is_true), (context), (timeout_ns), __FILE__,      \
+                           __LINE__)
+#define hf_condition_wait_for_until(condition, lock, is_true, context, deadline_ns)                \
+    hf_condition_wait_for(condition, lock, is_true, context, hf_time_left(deadline_ns))
+#endif
 
 #ifdef __cplusplus
 }

@@ -102,6 +102,10 @@ static inline void hf_guard_end(hf_guarded *guard)
 #define hf_guard_timed(name, pointer, timeout_ns)                                                  \
     HF_GUARD(name, hf_lockable_of(pointer), (timeout_ns))
 
+/* The same until hf_now_ns() gives that. */
+#define hf_guard_until(name, pointer, deadline_ns)                                                 \
+    HF_GUARD(name, hf_lockable_of(pointer), hf_time_left(deadline_ns))
+
 #define HF_GUARD(name, lockable, timeout_ns)                                                       \
     HF_GUARD_AT_END() hf_guarded name = HF_GUARD_BEGIN(lockable, timeout_ns)
 

@@ -16,6 +16,7 @@
  *     }
  *     hf_lock_order_set_report(report, NULL);
  *
+ * Waiting on a condition is waiting for its lock once more, beside all else that is held.
  * Locks are told apart by their segment and their offset in it, so two names of one lock are one.
  * What only tries makes no note, for it cannot wait; what it gets counts as held. A lock that is
  * unlocked inside a transaction counts as unlocked. Nothing is known about other processes: each
@@ -72,6 +73,8 @@ HF_API int hf_lock_order_set_report(hf_lock_order_reporter *report, void *contex
 
 /* This thread is about to wait for the lock, if need be. */
 HF_API void hf_lock_order_taking(const void *lock, const char *file, int line);
+/* It is about to let go of the lock, which it has, in a wait, and to wait for it afterwards. */
+HF_API void hf_lock_order_taking_again(const void *lock, const char *file, int line);
 /* It has it. */
 HF_API void hf_lock_order_taken(const void *lock, const char *file, int line);
 /* It has let go of it. */
@@ -134,32 +137,40 @@ HF_LOCK_ORDER_FINI(rwlock, hf_rwlock, hf_rwlock_fini)
 #ifdef HF_LOCK_ORDER
 #define HF_LOCK_ORDER_TIMED(name, lock, timeout_ns)                                                \
     hf_lock_order_timed_##name((lock), (timeout_ns), __FILE__, __LINE__)
+#define HF_LOCK_ORDER_UNTIL(name, lock, deadline_ns)                                               \
+    HF_LOCK_ORDER_TIMED(name, lock, hf_time_left(deadline_ns))
 
-#define hf_mutex_lock(lock)                  HF_LOCK_ORDER_TIMED(mutex, lock, HF_FOREVER)
-#define hf_mutex_trylock(lock)               HF_LOCK_ORDER_TIMED(mutex, lock, 0)
-#define hf_mutex_timedlock(lock, timeout_ns) HF_LOCK_ORDER_TIMED(mutex, lock, timeout_ns)
-#define hf_mutex_unlock(lock)                hf_lock_order_unlock_mutex(lock)
-#define hf_mutex_fini(lock)                  hf_lock_order_fini_mutex(lock)
+#define hf_mutex_lock(lock)                    HF_LOCK_ORDER_TIMED(mutex, lock, HF_FOREVER)
+#define hf_mutex_trylock(lock)                 HF_LOCK_ORDER_TIMED(mutex, lock, 0)
+#define hf_mutex_timedlock(lock, timeout_ns)   HF_LOCK_ORDER_TIMED(mutex, lock, timeout_ns)
+#define hf_mutex_lock_until(lock, deadline_ns) HF_LOCK_ORDER_UNTIL(mutex, lock, deadline_ns)
+#define hf_mutex_unlock(lock)                  hf_lock_order_unlock_mutex(lock)
+#define hf_mutex_fini(lock)                    hf_lock_order_fini_mutex(lock)
 
 #define hf_recursive_mutex_lock(lock)    HF_LOCK_ORDER_TIMED(recursive_mutex, lock, HF_FOREVER)
 #define hf_recursive_mutex_trylock(lock) HF_LOCK_ORDER_TIMED(recursive_mutex, lock, 0)
 #define hf_recursive_mutex_timedlock(lock, timeout_ns)                                             \
     HF_LOCK_ORDER_TIMED(recursive_mutex, lock, timeout_ns)
+#define hf_recursive_mutex_lock_until(lock, deadline_ns)                                           \
+    HF_LOCK_ORDER_UNTIL(recursive_mutex, lock, deadline_ns)
 #define hf_recursive_mutex_unlock(lock) hf_lock_order_unlock_recursive_mutex(lock)
 #define hf_recursive_mutex_fini(lock)   hf_lock_order_fini_recursive_mutex(lock)
 
-#define hf_rwlock_rdlock(lock)                  HF_LOCK_ORDER_TIMED(rd, lock, HF_FOREVER)
-#define hf_rwlock_tryrdlock(lock)               HF_LOCK_ORDER_TIMED(rd, lock, 0)
-#define hf_rwlock_timedrdlock(lock, timeout_ns) HF_LOCK_ORDER_TIMED(rd, lock, timeout_ns)
-#define hf_rwlock_rdunlock(lock)                hf_lock_order_unlock_rd(lock)
-#define hf_rwlock_wrlock(lock)                  HF_LOCK_ORDER_TIMED(wr, lock, HF_FOREVER)
-#define hf_rwlock_trywrlock(lock)               HF_LOCK_ORDER_TIMED(wr, lock, 0)
-#define hf_rwlock_timedwrlock(lock, timeout_ns) HF_LOCK_ORDER_TIMED(wr, lock, timeout_ns)
-#define hf_rwlock_wrunlock(lock)                hf_lock_order_unlock_wr(lock)
-#define hf_rwlock_uplock(lock)                  HF_LOCK_ORDER_TIMED(up, lock, HF_FOREVER)
-#define hf_rwlock_tryuplock(lock)               HF_LOCK_ORDER_TIMED(up, lock, 0)
-#define hf_rwlock_timeduplock(lock, timeout_ns) HF_LOCK_ORDER_TIMED(up, lock, timeout_ns)
-#define hf_rwlock_upunlock(lock)                hf_lock_order_unlock_up(lock)
-#define hf_rwlock_fini(lock)                    hf_lock_order_fini_rwlock(lock)
+#define hf_rwlock_rdlock(lock)                    HF_LOCK_ORDER_TIMED(rd, lock, HF_FOREVER)
+#define hf_rwlock_tryrdlock(lock)                 HF_LOCK_ORDER_TIMED(rd, lock, 0)
+#define hf_rwlock_timedrdlock(lock, timeout_ns)   HF_LOCK_ORDER_TIMED(rd, lock, timeout_ns)
+#define hf_rwlock_rdlock_until(lock, deadline_ns) HF_LOCK_ORDER_UNTIL(rd, lock, deadline_ns)
+#define hf_rwlock_rdunlock(lock)                  hf_lock_order_unlock_rd(lock)
+#define hf_rwlock_wrlock(lock)                    HF_LOCK_ORDER_TIMED(wr, lock, HF_FOREVER)
+#define hf_rwlock_trywrlock(lock)                 HF_LOCK_ORDER_TIMED(wr, lock, 0)
+#define hf_rwlock_timedwrlock(lock, timeout_ns)   HF_LOCK_ORDER_TIMED(wr, lock, timeout_ns)
+#define hf_rwlock_wrlock_until(lock, deadline_ns) HF_LOCK_ORDER_UNTIL(wr, lock, deadline_ns)
+#define hf_rwlock_wrunlock(lock)                  hf_lock_order_unlock_wr(lock)
+#define hf_rwlock_uplock(lock)                    HF_LOCK_ORDER_TIMED(up, lock, HF_FOREVER)
+#define hf_rwlock_tryuplock(lock)                 HF_LOCK_ORDER_TIMED(up, lock, 0)
+#define hf_rwlock_timeduplock(lock, timeout_ns)   HF_LOCK_ORDER_TIMED(up, lock, timeout_ns)
+#define hf_rwlock_uplock_until(lock, deadline_ns) HF_LOCK_ORDER_UNTIL(up, lock, deadline_ns)
+#define hf_rwlock_upunlock(lock)                  hf_lock_order_unlock_up(lock)
+#define hf_rwlock_fini(lock)                      hf_lock_order_fini_rwlock(lock)
 #endif
 #endif

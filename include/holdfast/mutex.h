@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "holdfast/error.h"
+#include "holdfast/time.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -58,6 +59,12 @@ HF_API int hf_mutex_trylock(hf_mutex *mutex);
 
 /* Waits at most timeout_ns nanoseconds (HF_FOREVER: no limit; 0: as trylock): -ETIMEDOUT. */
 HF_API int hf_mutex_timedlock(hf_mutex *mutex, int64_t timeout_ns);
+
+/* The same, until an instant of hf_now_ns. */
+static inline int hf_mutex_lock_until(hf_mutex *mutex, int64_t deadline_ns)
+{
+    return hf_mutex_timedlock(mutex, hf_time_left(deadline_ns));
+}
 
 /* -EPERM if this thread does not hold it. */
 HF_API int hf_mutex_unlock(hf_mutex *mutex);

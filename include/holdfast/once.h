@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "holdfast/error.h"
+#include "holdfast/time.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -61,6 +62,13 @@ HF_API int hf_once_call(hf_once *once, int (*do_it)(void *context), void *contex
    limit; 0: not at all, -EBUSY): -ETIMEDOUT. */
 HF_API int hf_once_timedcall(hf_once *once, int (*do_it)(void *context), void *context,
                              int64_t timeout_ns);
+
+/* The same, until an instant of hf_now_ns. */
+static inline int hf_once_call_until(hf_once *once, int (*do_it)(void *context), void *context,
+                                     int64_t deadline_ns)
+{
+    return hf_once_timedcall(once, do_it, context, hf_time_left(deadline_ns));
+}
 
 /* 1, 0, or -EINVAL. */
 HF_API int hf_once_is_done(const hf_once *once);

@@ -36,8 +36,9 @@
  * segment that this process has open, a misaligned one, or one that fini has ended. -EBADMSG:
  * damaged.
  *
- * Who jumps out of a call on it, and then calls hf_thread_recover, holds it as before the call or
- * not at all.
+ * Who jumps out of a call on it, and then calls hf_thread_recover, holds it as before the call, as
+ * after it, or not at all. The unlocks tell (-EPERM), and of one that it may hold shared more than
+ * once hf_rwlock_held_shared. Who was still waiting holds it as before.
  */
 #ifndef HOLDFAST_RWLOCK_H
 #define HOLDFAST_RWLOCK_H
@@ -81,6 +82,9 @@ HF_API int hf_rwlock_timedrdlock(hf_rwlock *lock, int64_t timeout_ns);
 
 /* Of one of this thread's; -EPERM if it has none. */
 HF_API int hf_rwlock_rdunlock(hf_rwlock *lock);
+
+/* How often this thread holds it shared. */
+HF_API int hf_rwlock_held_shared(hf_rwlock *lock, uint32_t *times);
 
 /* ---- exclusive --------------------------------------------------------------------------- */
 
@@ -155,6 +159,16 @@ static inline int hf_rwlock_uplock_until(hf_rwlock *lock, int64_t deadline_ns)
 static inline int hf_rwlock_upgrade_until(hf_rwlock *lock, int64_t deadline_ns)
 {
     return hf_rwlock_timedupgrade(lock, hf_time_left(deadline_ns));
+}
+
+static inline int hf_rwlock_shared_to_upgradable_until(hf_rwlock *lock, int64_t deadline_ns)
+{
+    return hf_rwlock_timed_shared_to_upgradable(lock, hf_time_left(deadline_ns));
+}
+
+static inline int hf_rwlock_shared_to_exclusive_until(hf_rwlock *lock, int64_t deadline_ns)
+{
+    return hf_rwlock_timed_shared_to_exclusive(lock, hf_time_left(deadline_ns));
 }
 
 #ifdef __cplusplus

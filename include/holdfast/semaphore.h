@@ -19,6 +19,9 @@
  * them within milliseconds where the kernel can tell, within a tenth of a second elsewhere; so does
  * who sleeps when a poster dies before it has woken anybody. A stopped holder is alive.
  *
+ * Who jumps out of a call, and then calls hf_thread_recover, has made it or not: with
+ * HF_SEMAPHORE_UNDO hf_semaphore_held tells. Who was still waiting has not.
+ *
  * Not part of transactions: what was taken or posted inside one stays so if it is aborted.
  *
  * Errors common to all: -EINVAL for NULL, a misaligned one, or one that fini has ended; with
@@ -84,6 +87,10 @@ HF_API int hf_semaphore_post_many(hf_semaphore *semaphore, uint32_t permits);
 
 /* How many permits are to be had just now. */
 HF_API int hf_semaphore_value(const hf_semaphore *semaphore, uint32_t *value);
+
+/* With HF_SEMAPHORE_UNDO: how many permits would come back if this thread ended. -EINVAL: a plain
+   one, which does not know. */
+HF_API int hf_semaphore_held(hf_semaphore *semaphore, uint32_t *permits);
 
 #ifdef __cplusplus
 }

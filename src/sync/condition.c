@@ -122,7 +122,8 @@ static int check_lock(hf_lockable lockable)
     if (error != 0) {
         return error;
     }
-    if (!lock_is_ours_as(p, lock, LOCK_UPGRADABLE, 0)) {
+    if (lockable.kind == HF_LOCKABLE_RWLOCK_SHARED ||
+        !lock_is_ours_as(p, lock, LOCK_UPGRADABLE, 0)) {
         return call_end(p, -EPERM);
     }
     bool stays = tx_state(p->slot) != TX_NONE ||

@@ -382,6 +382,11 @@ TEST(a_predicate_that_stays_false_times_out)
         -ETIMEDOUT);
     assert_true(now_ms() - start >= 150);
     assert_error(hf_condition_wait_for(condition, the_lock(), there_is_one, &calls, 0), -ETIMEDOUT);
+    start = now_ms();
+    assert_error(hf_condition_wait_for_until(condition, the_lock(), there_is_one, &calls,
+                                             hf_now_ns() + MILLISECONDS(120)),
+                 -ETIMEDOUT);
+    assert_true(now_ms() - start >= 119);
     assert_error(hf_condition_wait_for(condition, the_lock(), there_is_one, &calls, -2), -EINVAL);
     assert_error(hf_condition_wait_for(condition, the_lock(), NULL, NULL, 0), -EINVAL);
     unlock_it();
@@ -452,6 +457,59 @@ TEST(it_works_with_a_recursive_mutex_that_is_held_once)
     assert_error(hf_condition_timedwait(condition, hf_lockable_of(recursive()), 1), -ETIMEDOUT);
     assert_ok(hf_recursive_mutex_unlock(recursive()));
     assert_int_equal(wait_child_for(waiter, 10000), 0);
+    clear_stage();
+}
+
+static int take_one_as_a_writer(void *unused)
+{
+    (void)unused;
+    assert_ok(hf_rwlock_wrlock(&props->rwlock));
+    say_ready();
+    while (props->counter == 0) {
+        assert_ok(hf_condition_wait(condition, hf_lockable_of(&props->rwlock)));
+    }
+    props->counter--;
+    assert_ok(hf_rwlock_wrunlock(&props->rwlock));
+    return 0;
+}
+
+/* Readers come in while it waits, and when it goes on there are none. */
+TEST(it_works_with_a_reader_writer_lock_that_is_held_exclusively)
+{
+    set_scene();
+    pid_t waiter = start_ready(take_one_as_a_writer, NULL);
+    assert_ok(hf_rwlock_wrlock(&props->rwlock));
+    props->counter = 1;
+    assert_ok(hf_rwlock_downgrade_to_shared(&props->rwlock));
+    assert_ok(hf_condition_notify_one(condition));
+    assert_int_equal(wait_child_for(waiter, 200), CHILD_RUNS); /* not while we read */
+    assert_int_equal(props->counter, 1);
+    assert_ok(hf_rwlock_rdunlock(&props->rwlock));
+    assert_int_equal(wait_child_for(waiter, 10000), 0);
+    assert_int_equal(props->counter, 0);
+    clear_stage();
+}
+
+static void expect_no_wait(hf_lockable lock)
+{
+    assert_error(hf_condition_timedwait(condition, lock, 1), -EPERM);
+    assert_false(has_waiters());
+}
+
+TEST(who_has_a_reader_writer_lock_in_another_way_cannot_wait)
+{
+    set_scene();
+    expect_no_wait(hf_lockable_of(&props->rwlock));
+    assert_ok(hf_rwlock_rdlock(&props->rwlock));
+    expect_no_wait(hf_lockable_of(&props->rwlock));
+    expect_no_wait(hf_lockable_shared(&props->rwlock));
+    assert_ok(hf_rwlock_rdunlock(&props->rwlock));
+    assert_ok(hf_rwlock_uplock(&props->rwlock));
+    expect_no_wait(hf_lockable_of(&props->rwlock));
+    assert_ok(hf_rwlock_upgrade(&props->rwlock));
+    expect_no_wait(hf_lockable_shared(&props->rwlock));
+    assert_error(hf_condition_timedwait(condition, hf_lockable_of(&props->rwlock), 1), -ETIMEDOUT);
+    assert_ok(hf_rwlock_wrunlock(&props->rwlock)); /* it is held again */
     clear_stage();
 }
 

@@ -233,7 +233,8 @@ int hf_lock_order_set_report(hf_lock_order_reporter *report, void *context)
     return error;
 }
 
-void hf_lock_order_taking(const void *lock, const char *file, int line)
+/* Notes all that is held but the lock itself, if that is held or not as `again` says. */
+static void taking(const void *lock, bool again, const char *file, int line)
 {
     struct finding finding;
     finding.tell = NULL;
@@ -241,15 +242,27 @@ void hf_lock_order_taking(const void *lock, const char *file, int line)
     if (!begin(lock, &taken.lock)) {
         return;
     }
-    if (find_held(&taken.lock) == HELD_MAX) { /* who has it does not wait for it */
+    if ((find_held(&taken.lock) != HELD_MAX) == again) {
         for (unsigned i = 0; i < here.count; i++) {
-            add_note(&here.locks[i], &taken, &finding);
+            if (!same(&here.locks[i].lock, &taken.lock)) {
+                add_note(&here.locks[i], &taken, &finding);
+            }
         }
     }
     process_unlock();
     if (finding.tell != NULL) {
         finding.tell(&finding.report, finding.context);
     }
+}
+
+void hf_lock_order_taking(const void *lock, const char *file, int line)
+{
+    taking(lock, false, file, line); /* who has it does not wait for it */
+}
+
+void hf_lock_order_taking_again(const void *lock, const char *file, int line)
+{
+    taking(lock, true, file, line); /* who has it not is refused */
 }
 
 void hf_lock_order_taken(const void *lock, const char *file, int line)

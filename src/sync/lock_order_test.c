@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "holdfast/condition.h"
 #include "holdfast/guard.h"
 #include "holdfast/lock_order.h"
 #include "support/stage.h"
@@ -267,6 +268,138 @@ static int take_the_other_way(void *unused)
     /* What the parent holds this thread does not: no 7 before 1 has been noted. */
     in_another_thread(take_one_before_seven, NULL);
     return (int)reports;
+}
+
+/* ---- conditions -------------------------------------------------------------------------- */
+
+static hf_condition *condition(void)
+{
+    return (hf_condition *)(void *)lock_number(STAGE_MORE - 1);
+}
+
+static bool never(void *unused)
+{
+    (void)unused;
+    return false;
+}
+
+/* Each form, which ends by its time. */
+static int wait_a_moment(unsigned form, hf_lockable lock, int *line)
+{
+    switch (form) {
+    case 0:
+        *line = __LINE__ + 1;
+        return hf_condition_timedwait(condition(), lock, 1);
+    case 1:
+        *line = __LINE__ + 1;
+        return hf_condition_wait_until(condition(), lock, hf_now_ns() - 1);
+    case 2:
+        *line = __LINE__ + 1;
+        return hf_condition_wait_for(condition(), lock, never, NULL, 1);
+    default:
+        *line = __LINE__ + 1;
+        return hf_condition_wait_for_until(condition(), lock, never, NULL, hf_now_ns() - 1);
+    }
+}
+
+TEST(who_waits_with_an_outer_lock_takes_it_after_the_inner_one)
+{
+    set_scene();
+    for (unsigned form = 0; form < 4; form++) {
+        hf_mutex *outer = lock_number(2 * form);
+        hf_mutex *inner = lock_number(2 * form + 1);
+        int line;
+        assert_ok(hf_mutex_lock(outer));
+        int held_since = __LINE__ + 1;
+        assert_ok(hf_mutex_lock(inner));
+        assert_int_equal(reports, form);
+        assert_error(wait_a_moment(form, hf_lockable_of(outer), &line), -ETIMEDOUT);
+        assert_int_equal(reports, form + 1);
+        expect_place(&seen[0].held, held_since);
+        expect_place(&seen[0].taken, line);
+        assert_ok(hf_mutex_unlock(inner));
+        assert_ok(hf_mutex_unlock(outer));
+    }
+    clear_stage();
+}
+
+TEST(who_waits_with_the_inner_lock_keeps_the_order)
+{
+    set_scene();
+    for (unsigned form = 0; form < 4; form++) {
+        int line;
+        assert_ok(hf_mutex_lock(lock_number(0)));
+        assert_ok(hf_mutex_lock(lock_number(1)));
+        assert_error(wait_a_moment(form, hf_lockable_of(lock_number(1)), &line), -ETIMEDOUT);
+        assert_ok(hf_mutex_unlock(lock_number(1)));
+        assert_ok(hf_mutex_unlock(lock_number(0)));
+    }
+    assert_int_equal(reports, 0);
+    clear_stage();
+}
+
+TEST(after_a_wait_the_lock_is_held_since_there)
+{
+    set_scene();
+    struct pair there = {.first = 1, .second = 0};
+    take_both(&there);
+    int line;
+    assert_ok(hf_mutex_lock(lock_number(0)));
+    assert_error(wait_a_moment(0, hf_lockable_of(lock_number(0)), &line), -ETIMEDOUT);
+    assert_ok(hf_mutex_lock(lock_number(1)));
+    assert_int_equal(reports, 1);
+    expect_place(&seen[0].held, line);
+    assert_ok(hf_mutex_unlock(lock_number(1)));
+    assert_ok(hf_mutex_unlock(lock_number(0)));
+    struct pair back = {.first = 2, .second = 0}; /* it is held no more */
+    take_both(&back);
+    struct pair on = {.first = 3, .second = 2};
+    take_both(&on);
+    assert_int_equal(reports, 1);
+    clear_stage();
+}
+
+TEST(a_wait_that_is_refused_changes_nothing)
+{
+    set_scene();
+    int line;
+    int first = __LINE__ + 1;
+    assert_ok(hf_mutex_lock(lock_number(0)));
+    assert_error(wait_a_moment(0, hf_lockable_of(lock_number(1)), &line), -EPERM);
+    assert_ok(hf_tx_begin(stage));
+    assert_error(wait_a_moment(0, hf_lockable_of(lock_number(0)), &line), -EBUSY);
+    assert_ok(hf_tx_abort(stage));
+    int second = __LINE__ + 1;
+    assert_ok(hf_mutex_lock(lock_number(1)));
+    assert_ok(hf_mutex_unlock(lock_number(1)));
+    assert_ok(hf_mutex_unlock(lock_number(0)));
+    struct pair back = {.first = 1, .second = 0};
+    take_both(&back);
+    assert_int_equal(reports, 1);
+    expect_place(&seen[1].taken, second);
+    expect_place(&seen[1].held, first);
+    clear_stage();
+}
+
+TEST(calls_with_a_deadline_are_seen_as_well)
+{
+    set_scene();
+    hf_recursive_mutex *recursive = (hf_recursive_mutex *)(void *)lock_number(0);
+    assert_ok(hf_mutex_lock_until(lock_number(1), hf_now_ns() + SECONDS(1)));
+    assert_ok(hf_recursive_mutex_lock_until(recursive, hf_now_ns() + SECONDS(1)));
+    assert_ok(hf_rwlock_wrlock_until(&props->rwlock, hf_now_ns() + SECONDS(1)));
+    assert_ok(hf_rwlock_wrunlock(&props->rwlock));
+    assert_ok(hf_recursive_mutex_unlock(recursive));
+    assert_ok(hf_mutex_unlock(lock_number(1)));
+    assert_ok(hf_rwlock_rdlock_until(&props->rwlock, hf_now_ns() + SECONDS(1)));
+    assert_ok(hf_recursive_mutex_lock_until(recursive, hf_now_ns() + SECONDS(1)));
+    assert_int_equal(reports, 1);
+    assert_ok(hf_mutex_lock_until(lock_number(1), hf_now_ns() + SECONDS(1)));
+    assert_int_equal(reports, 2);
+    assert_ok(hf_mutex_unlock(lock_number(1)));
+    assert_ok(hf_recursive_mutex_unlock(recursive));
+    assert_ok(hf_rwlock_rdunlock(&props->rwlock));
+    clear_stage();
 }
 
 TEST(a_forked_child_starts_afresh)

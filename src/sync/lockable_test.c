@@ -124,6 +124,8 @@ TEST(a_guard_that_got_nothing_unlocks_nothing)
         hf_guard_timed(guard, &props->more[0], 0);
         assert_ok(guard.error);
         hf_guard_timed(again, &props->more[0], 0);
+        hf_guard_until(late, &props->more[0], hf_now_ns() + SECONDS(1));
+        assert_error(late.error, -EDEADLK);
         assert_error(again.error, -EDEADLK);
     }
     assert_ok(hf_mutex_trylock(&props->more[0]));

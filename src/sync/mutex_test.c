@@ -157,6 +157,15 @@ _Noreturn static int hold_it(void *mutex)
     wait_for_death();
 }
 
+TEST(a_free_mutex_is_had_even_when_the_deadline_has_passed)
+{
+    set_stage(64 * KIB);
+    assert_ok(hf_mutex_lock_until(&props->mutex, hf_now_ns() - 1));
+    assert_error(hf_mutex_lock_until(&props->mutex, hf_now_ns() + second), -EDEADLK);
+    assert_ok(hf_mutex_unlock(&props->mutex));
+    clear_stage();
+}
+
 TEST(a_timed_lock_ends_near_its_time)
 {
     set_stage(256 * KIB);
@@ -166,6 +175,10 @@ TEST(a_timed_lock_ends_near_its_time)
         assert_true(overrun_us(timeouts_us[i]) < 20000);
     }
     assert_error(hf_mutex_timedlock(&props->mutex, -2), -EINVAL);
+    int64_t start = hf_now_ns();
+    assert_error(hf_mutex_lock_until(&props->mutex, start + MILLISECONDS(20)), -ETIMEDOUT);
+    assert_true(hf_now_ns() - start >= MILLISECONDS(20));
+    assert_error(hf_mutex_lock_until(&props->mutex, start - 1), -ETIMEDOUT);
     assert_int_equal(kill_and_reap(holder), -SIGKILL);
     clear_stage();
 }

@@ -150,9 +150,11 @@ TEST(who_is_stopped_at_it_is_waited_for_as_long_as_was_said)
     assert_int_equal(kill(first, SIGSTOP), 0);
     assert_error(hf_once_timedcall(O, count_it, NULL, 0), -EBUSY);
     assert_error(hf_once_timedcall(O, count_it, NULL, MILLISECONDS(120)), -ETIMEDOUT);
+    assert_error(hf_once_call_until(O, count_it, NULL, hf_now_ns() - 1), -ETIMEDOUT);
+    assert_error(hf_once_call_until(O, count_it, NULL, hf_now_ns() + MILLISECONDS(20)), -ETIMEDOUT);
     assert_error(hf_once_fini(O), -EBUSY);
     assert_int_equal(kill_and_reap(first), -SIGKILL);
-    assert_ok(hf_once_timedcall(O, count_it, NULL, SECONDS(5)));
+    assert_ok(hf_once_call_until(O, count_it, NULL, hf_now_ns() + SECONDS(5)));
     assert_int_equal(props->counter, 1);
     clear_stage();
 }

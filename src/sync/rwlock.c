@@ -513,6 +513,19 @@ int hf_rwlock_rdunlock(hf_rwlock *rwlock)
     return call_end(p, read_unlock(p, lock, offset));
 }
 
+int hf_rwlock_held_shared(hf_rwlock *rwlock, uint32_t *times)
+{
+    struct participant *p;
+    uint64_t offset;
+    int error = times == NULL ? -EINVAL : enter_lock(lock_of(rwlock), LOCK_FRESH, &p, &offset);
+    if (error != 0) {
+        return error;
+    }
+    uint32_t place = own_hold(p, offset);
+    *times = place == HOLDS_MAX ? 0 : (uint32_t)hold_count(load_relaxed(&p->slot->holds[place]));
+    return call_end(p, 0);
+}
+
 static int timed_own_lock(hf_rwlock *rwlock, uint32_t mode, int64_t timeout_ns)
 {
     struct participant *p;

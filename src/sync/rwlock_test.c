@@ -117,6 +117,11 @@ TEST(each_call_works_in_its_try_timed_and_deadline_form)
     assert_ok(hf_rwlock_tryuplock(L));
     assert_ok(hf_rwlock_timedupgrade(L, second));
     assert_ok(hf_rwlock_wrunlock(L));
+    assert_ok(hf_rwlock_rdlock(L));
+    assert_ok(hf_rwlock_shared_to_upgradable_until(L, hf_now_ns() + second));
+    assert_ok(hf_rwlock_downgrade_to_shared(L));
+    assert_ok(hf_rwlock_shared_to_exclusive_until(L, hf_now_ns() + second));
+    assert_ok(hf_rwlock_wrunlock(L));
     assert_int_equal(for_another(L), ALL);
     clear_stage();
 }
@@ -351,6 +356,7 @@ TEST(a_transfer_in_vain_leaves_the_lock_as_it_was_held)
     assert_ok(hf_rwlock_rdlock(L));
     assert_error(hf_rwlock_try_shared_to_exclusive(L), -EBUSY);
     assert_error(hf_rwlock_timed_shared_to_exclusive(L, MILLISECONDS(20)), -ETIMEDOUT);
+    assert_error(hf_rwlock_shared_to_exclusive_until(L, hf_now_ns() - 1), -ETIMEDOUT);
     assert_int_equal(for_another(L), SHARED | UPGRADABLE);
     assert_ok(hf_rwlock_try_shared_to_upgradable(L));
     assert_error(hf_rwlock_tryupgrade(L), -EBUSY);
@@ -362,6 +368,8 @@ TEST(a_transfer_in_vain_leaves_the_lock_as_it_was_held)
     assert_ok(hf_rwlock_rdlock(L));
     assert_error(hf_rwlock_try_shared_to_upgradable(L), -EBUSY);
     assert_error(hf_rwlock_timed_shared_to_upgradable(L, MILLISECONDS(20)), -ETIMEDOUT);
+    assert_error(hf_rwlock_shared_to_upgradable_until(L, hf_now_ns() + MILLISECONDS(20)),
+                 -ETIMEDOUT);
     assert_ok(hf_rwlock_rdunlock(L));
     assert_int_equal(kill_and_reap(reader), -SIGKILL);
     assert_int_equal(kill_and_reap(owner), -SIGKILL);

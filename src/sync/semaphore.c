@@ -367,3 +367,17 @@ int hf_semaphore_value(const hf_semaphore *semaphore, uint32_t *value)
     *value = (uint32_t)count_permits(load_relaxed(&s->count));
     return 0;
 }
+
+int hf_semaphore_held(hf_semaphore *semaphore, uint32_t *permits)
+{
+    struct participant *p;
+    uint64_t offset;
+    int error = permits == NULL
+                    ? -EINVAL
+                    : enter_lock(head_of(semaphore_of(semaphore)), LOCK_UNDO, &p, &offset);
+    if (error != 0) {
+        return error;
+    }
+    *permits = (uint32_t)hold_count(counter_here(p, semaphore_of(semaphore), offset).hold);
+    return call_end(p, 0);
+}

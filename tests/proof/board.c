@@ -6,10 +6,12 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "holdfast/check.h"
 #include "holdfast/heap.h"
+#include "proof/harness.h"
 #include "segment/blocks.h"
 #include "segment/check.h"
 #include "segment/handle.h"
@@ -37,7 +39,26 @@ void leave_a_dead(struct arena *arena, void (*work)(struct arena *arena))
     require(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status), "the dead one died otherwise");
 }
 
-void leave_alive(struct arena *arena, void (*work)(struct arena *arena))
+static void wait_for_the_sleeper(struct board *board)
+{
+    struct timespec moment = {.tv_nsec = 200000};
+    for (unsigned seen = 0; seen < 2;) {
+        pid_t pid = (pid_t)load_acquire((shared_u64 *)(void *)&board->sleeper);
+        if (pid != 0 && is_dead(pid)) {
+            return;
+        }
+        seen = pid != 0 && is_asleep(pid) ? seen + 1 : 0;
+        (void)nanosleep(&moment, NULL);
+    }
+}
+
+void be_the_sleeper(struct arena *arena)
+{
+    store_release((shared_u64 *)(void *)&board_of(arena)->sleeper, (uint64_t)getpid());
+}
+
+static void leave_at_work(struct arena *arena, void (*work)(struct arena *arena),
+                          void (*wake)(struct arena *arena))
 {
     int done[2];
     char byte = 0;
@@ -48,6 +69,10 @@ void leave_alive(struct arena *arena, void (*work)(struct arena *arena))
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         work(arena);
         require(write(done[1], &byte, 1) == 1, "write");
+        if (wake != NULL) {
+            wait_for_the_sleeper(board_of(arena));
+            wake(arena);
+        }
         for (;;) {
             (void)pause();
         }
@@ -55,6 +80,18 @@ void leave_alive(struct arena *arena, void (*work)(struct arena *arena))
     require(read(done[0], &byte, 1) == 1, "the living one does not come");
     (void)close(done[0]);
     (void)close(done[1]);
+}
+
+void leave_alive(struct arena *arena, void (*work)(struct arena *arena))
+{
+    leave_at_work(arena, work, NULL);
+}
+
+void leave_a_waker(struct arena *arena, void (*work)(struct arena *arena),
+                   void (*wake)(struct arena *arena))
+{
+    leave_at_work(arena, work, wake);
+    board_of(arena)->living = 1;
 }
 
 void lock(hf_mutex *mutex, int expected)

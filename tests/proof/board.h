@@ -65,6 +65,7 @@ struct board {
     struct object_board objects;
     hf_condition condition;
     hf_condition other_condition;
+    uint64_t sleeper; /* the victim's process, for who is to wake it */
     uint8_t odd[16];
     uint8_t big[BIG]; /* more than a slot's log holds */
 };
@@ -79,6 +80,16 @@ void leave_a_dead(struct arena *arena, void (*work)(struct arena *arena));
 
 /* A child that does the work, and then does nothing for as long as the proof runs. */
 void leave_alive(struct arena *arena, void (*work)(struct arena *arena));
+
+/*
+ * A child that does the work, lives on, and wakes the victim: only when that is asleep in its call,
+ * or has been killed. So the memory changes while nobody looks at it.
+ */
+void leave_a_waker(struct arena *arena, void (*work)(struct arena *arena),
+                   void (*wake)(struct arena *arena));
+
+/* In the victim, last of all that it prepares. */
+void be_the_sleeper(struct arena *arena);
 
 /* Locks, which must give `expected`. */
 void lock(hf_mutex *mutex, int expected);

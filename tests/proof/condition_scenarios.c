@@ -127,6 +127,59 @@ static int act_wait_for(struct arena *arena)
     return error == -ETIMEDOUT ? 0 : error;
 }
 
+/* ---- woken ------------------------------------------------------------------------------- */
+
+/* The victim may have died with the lock. */
+static void notify_of_one(struct arena *arena)
+{
+    int error = hf_mutex_timedlock(mutex_of(arena), 10 * SECOND);
+    require(error == 0 || error == -EOWNERDEAD, "lock");
+    require(error == 0 || hf_mutex_consistent(mutex_of(arena)) == 0, "consistent");
+    board_of(arena)->account[1] = 1;
+    unlock(mutex_of(arena));
+    require(act_notify_one(arena) == 0, "notify");
+}
+
+static void make_board_with_a_notifier(struct arena *arena)
+{
+    leave_a_waker(arena, prepare, notify_of_one);
+}
+
+static void prepare_to_sleep(struct arena *arena)
+{
+    prepare_locked(arena);
+    be_the_sleeper(arena);
+}
+
+static bool there_is_one(void *account)
+{
+    return load_relaxed((shared_u64 *)account) != 0;
+}
+
+static int wait_for_one(struct arena *arena, int64_t timeout_ns)
+{
+    return hf_condition_wait_for(condition_of(arena), lock_of(arena), there_is_one,
+                                 &board_of(arena)->account[1], timeout_ns);
+}
+
+static int act_wait_for_one(struct arena *arena)
+{
+    return wait_for_one(arena, HF_FOREVER);
+}
+
+/* One notification, which the victim may have got: everybody goes on. */
+static void contend_for_one(struct arena *arena, contender who)
+{
+    (void)who;
+    int error = hf_mutex_timedlock(mutex_of(arena), 10 * SECOND);
+    while (error == -EOWNERDEAD || (error == 0 && !there_is_one(&board_of(arena)->account[1]))) {
+        require(error == 0 || hf_mutex_consistent(mutex_of(arena)) == 0, "consistent");
+        error = wait_for_one(arena, 10 * SECOND);
+    }
+    require(error == 0, "a contender waits for ever");
+    unlock(mutex_of(arena));
+}
+
 /* Held, or let go of by one who died asleep: it can be had. */
 static outcome judge_waiting(struct arena *copy)
 {
@@ -215,6 +268,15 @@ static const struct scenario scenarios[] = {
      .act = act_wait,
      .no_effect = true,
      .contend = contend,
+     .judge = judge_waiting},
+    {.name = "condition.wait_for.woken",
+     .call = "hf_condition_wait_for",
+     ON_A_BOARD,
+     .set_up = make_board_with_a_notifier,
+     .prepare = prepare_to_sleep,
+     .act = act_wait_for_one,
+     .no_effect = true,
+     .contend = contend_for_one,
      .judge = judge_waiting},
     {.name = "condition.wait_for",
      .call = "hf_condition_wait_for",

@@ -134,8 +134,9 @@ struct snapshot victim_snapshot(const struct victim *victim);
 /* Kills it, if it lives, and frees what is ours. */
 void victim_end(struct victim *victim);
 
-/* Is that process asleep? */
+/* Is that process asleep? Has it ended? */
 bool is_asleep(pid_t pid);
+bool is_dead(pid_t pid);
 
 /* An instruction in words: symbol+offset in file, for a pid that is stopped there. To be freed. */
 char *describe_instruction(pid_t pid);

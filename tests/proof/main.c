@@ -214,9 +214,12 @@ static void find_jobs(const struct options *o, struct work *work)
             }
         }
     }
-    for (size_t i = 0; o->levels[PAIRS] && i < pair_count; i++) {
-        if (selected(o, pairs[i].name)) {
-            add_job(work, NULL, &pairs[i]);
+    static const struct pair_table *const pair_tables[] = {&pair_scenarios, &sync_pair_scenarios};
+    for (size_t t = 0; o->levels[PAIRS] && t < sizeof pair_tables / sizeof pair_tables[0]; t++) {
+        for (size_t i = 0; i < pair_tables[t]->count; i++) {
+            if (selected(o, pair_tables[t]->pairs[i].name)) {
+                add_job(work, NULL, &pair_tables[t]->pairs[i]);
+            }
         }
     }
 }

@@ -281,8 +281,12 @@ static void find_cases(const regex_t *among)
             add_case(among, (struct test_case){.name = scenario->name, .scenario = scenario});
         }
     }
-    for (size_t i = 0; i < pair_count; i++) {
-        add_case(among, (struct test_case){.name = pairs[i].name, .pair = &pairs[i]});
+    static const struct pair_table *const pair_tables[] = {&pair_scenarios, &sync_pair_scenarios};
+    for (size_t t = 0; t < sizeof pair_tables / sizeof pair_tables[0]; t++) {
+        for (size_t i = 0; i < pair_tables[t]->count; i++) {
+            const struct pair *pair = &pair_tables[t]->pairs[i];
+            add_case(among, (struct test_case){.name = pair->name, .pair = pair});
+        }
     }
 }
 

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/atomic.h"
-#include "base/shared.h"
 #include "holdfast/heap.h"
 #include "proof/board.h"
 
@@ -353,126 +351,7 @@ static int recover_and_take_two(struct arena *arena)
     return error != 0 ? error : take_two(arena);
 }
 
-/* ---- a reader-writer lock ---------------------------------------------------------------- */
-
-/* Readers see the sum; who dies between a writer's two stores has it told. */
-static int read_the_sum(struct arena *arena)
-{
-    struct board *board = board_of(arena);
-    int error = hf_rwlock_rdlock(&board->rwlock[0]);
-    if (error != 0) {
-        return error;
-    }
-    shared_u64 *account = (shared_u64 *)(void *)board->account;
-    uint64_t first = load_relaxed(&account[0]);
-    uint64_t second = load_relaxed(&account[1]);
-    error = hf_rwlock_rdunlock(&board->rwlock[0]);
-    return first + second == SUM ? error : 1;
-}
-
-static void move_money(struct board *board)
-{
-    shared_u64 *account = (shared_u64 *)(void *)board->account;
-    store_release(&account[0], load_relaxed(&account[0]) - 1);
-    store_release(&account[1], load_relaxed(&account[1]) + 1);
-}
-
-static int write_the_sum(struct arena *arena)
-{
-    struct board *board = board_of(arena);
-    int error = hf_rwlock_wrlock(&board->rwlock[0]);
-    if (error != 0) {
-        return error;
-    }
-    move_money(board);
-    return hf_rwlock_wrunlock(&board->rwlock[0]);
-}
-
-static int upgrade_and_write(struct arena *arena)
-{
-    struct board *board = board_of(arena);
-    int error = hf_rwlock_uplock(&board->rwlock[0]);
-    error = error != 0 ? error : hf_rwlock_upgrade(&board->rwlock[0]);
-    if (error != 0) {
-        return error;
-    }
-    move_money(board);
-    error = hf_rwlock_downgrade_to_shared(&board->rwlock[0]);
-    return error != 0 ? error : hf_rwlock_rdunlock(&board->rwlock[0]);
-}
-
-/* Whether it can write or not, it is a reader until then. */
-static int read_and_try_to_write(struct arena *arena)
-{
-    struct board *board = board_of(arena);
-    int error = hf_rwlock_rdlock(&board->rwlock[0]);
-    if (error != 0) {
-        return error;
-    }
-    error = hf_rwlock_timed_shared_to_exclusive(&board->rwlock[0], 1000000);
-    if (error != 0) {
-        return error == -ETIMEDOUT ? hf_rwlock_rdunlock(&board->rwlock[0]) : error;
-    }
-    move_money(board);
-    return hf_rwlock_wrunlock(&board->rwlock[0]);
-}
-
-static outcome judge_rwlock(struct arena *copy)
-{
-    struct board *board = board_of(copy);
-    int error = hf_rwlock_timedwrlock(&board->rwlock[0], 10 * SECOND);
-    if (error != 0 && error != -EOWNERDEAD) {
-        return bad("the lock cannot be had: %s", hf_strerror(error));
-    }
-    if (error == 0 && board->account[0] + board->account[1] != SUM) {
-        return bad("nobody is told that a writer died");
-    }
-    require(error == 0 || hf_rwlock_consistent(&board->rwlock[0]) == 0, "consistent");
-    require(hf_rwlock_wrunlock(&board->rwlock[0]) == 0, "unlock");
-    error = hf_rwlock_tryrdlock(&board->rwlock[0]);
-    if (error != 0 || hf_rwlock_rdunlock(&board->rwlock[0]) != 0) {
-        return bad("the lock cannot be read: %d", error);
-    }
-    return if_whole(copy, OUTCOME_BEFORE);
-}
-
-static void die_reading(struct arena *arena)
-{
-    require(hf_rwlock_rdlock(&board_of(arena)->rwlock[0]) == 0, "read");
-}
-
-static void leave_a_dead_reader(struct arena *arena)
-{
-    make_board(arena);
-    require(hf_thread_leave(arena->segment) == 0, "leave");
-    leave_a_dead(arena, die_reading);
-}
-
-#define ON_A_RWLOCK                                                                                \
-    .maximum = BOARD_SIZE, .prepare = {prepare, prepare}, .early = take_a_page,                    \
-    .judge = judge_rwlock
-
-const struct pair pairs[] = {
-    {.name = "pair.rwlock.a_reader_and_a_writer",
-     ON_A_RWLOCK,
-     .set_up = make_board,
-     .act = {read_the_sum, write_the_sum}},
-    {.name = "pair.rwlock.a_reader_and_an_upgrader",
-     ON_A_RWLOCK,
-     .set_up = make_board,
-     .act = {read_the_sum, upgrade_and_write}},
-    {.name = "pair.rwlock.a_writer_and_an_upgrader",
-     ON_A_RWLOCK,
-     .set_up = make_board,
-     .act = {write_the_sum, upgrade_and_write}},
-    {.name = "pair.rwlock.both_read_and_want_to_write",
-     ON_A_RWLOCK,
-     .set_up = make_board,
-     .act = {read_and_try_to_write, read_and_try_to_write}},
-    {.name = "pair.rwlock.both_meet_a_dead_reader",
-     ON_A_RWLOCK,
-     .set_up = leave_a_dead_reader,
-     .act = {write_the_sum, upgrade_and_write}},
+static const struct pair pairs[] = {
     {.name = "pair.both_want_one_lock",
      .maximum = BOARD_SIZE,
      .set_up = make_board,
@@ -613,4 +492,4 @@ const struct pair pairs[] = {
      .early = take_blocks,
      .judge = judge_blocks},
 };
-const size_t pair_count = sizeof pairs / sizeof pairs[0];
+const struct pair_table pair_scenarios = {pairs, sizeof pairs / sizeof pairs[0]};

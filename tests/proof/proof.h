@@ -114,7 +114,12 @@ extern const struct scenario_table object_scenarios;
 extern const struct scenario_table event_scenarios;
 extern const struct scenario_table barrier_scenarios;
 
-extern const struct pair pairs[];
-extern const size_t pair_count;
+struct pair_table {
+    const struct pair *pairs;
+    size_t count;
+};
+
+extern const struct pair_table pair_scenarios;
+extern const struct pair_table sync_pair_scenarios;
 
 #endif

@@ -680,6 +680,75 @@ static int act_recover_nothing(struct arena *arena)
     return good(error, 0, owns_nothing(arena));
 }
 
+/* ---- woken ------------------------------------------------------------------------------- */
+
+static void write_it(struct arena *arena)
+{
+    require(hf_rwlock_wrlock(lock_of(arena)) == 0, "write");
+}
+
+static void write_no_more(struct arena *arena)
+{
+    require(hf_rwlock_wrunlock(lock_of(arena)) == 0, "unlock");
+}
+
+static void read_it(struct arena *arena)
+{
+    require(hf_rwlock_rdlock(lock_of(arena)) == 0, "read");
+}
+
+static void read_no_more(struct arena *arena)
+{
+    require(hf_rwlock_rdunlock(lock_of(arena)) == 0, "unlock");
+}
+
+static void leave_a_writer_that_unlocks(struct arena *arena)
+{
+    leave_a_waker(arena, write_it, write_no_more);
+}
+
+static void leave_a_reader_that_unlocks(struct arena *arena)
+{
+    leave_a_waker(arena, read_it, read_no_more);
+}
+
+static void prepare_to_sleep(struct arena *arena)
+{
+    prepare_other(arena);
+    be_the_sleeper(arena);
+}
+
+/* Somebody who lives may have it still: then nothing has happened. (Who writes is not idle, so the
+   census is no use then.) */
+static outcome unless_it_is_had(struct arena *copy, outcome (*judge_it)(struct arena *copy))
+{
+    require(hf_segment_recover(copy->segment, NULL) == 0, "recover");
+    if ((load_relaxed(&bytes_of(lock_of(copy))->word) & LOCK_OWNER) != 0) {
+        return OUTCOME_BEFORE;
+    }
+    int error = hf_rwlock_trywrlock(lock_of(copy));
+    if (error == -EBUSY) {
+        return if_whole(copy, OUTCOME_BEFORE);
+    }
+    if (error == 0) {
+        require(hf_rwlock_wrunlock(lock_of(copy)) == 0, "unlock");
+    } else if (error == -EOWNERDEAD) {
+        require(hf_rwlock_downgrade_to_shared(lock_of(copy)) == 0, "downgrade");
+        require(hf_rwlock_rdunlock(lock_of(copy)) == 0, "unlock"); /* it is not mended */
+    }
+    return judge_it(copy);
+}
+
+static outcome judge_woken_writer(struct arena *copy)
+{
+    return unless_it_is_had(copy, judge_locking);
+}
+
+static outcome judge_woken_reader(struct arena *copy)
+{
+    return unless_it_is_had(copy, judge_harmless);
+}
+
 /* ---- init and fini ----------------------------------------------------------------------- */
 
 static void make_rubbish(struct arena *arena)
@@ -848,6 +917,28 @@ static const struct scenario scenarios[] = {
      .act = act_wrlock_after_death,
      .no_effect = true,
      .judge = judge_suspect},
+    {.name = "rwlock.wrlock.woken_by_the_writer",
+     .call = "hf_rwlock_wrlock",
+     ON_A(leave_a_writer_that_unlocks),
+     .contend = contend,
+     .prepare = prepare_to_sleep,
+     .act = act_wrlock,
+     .judge = judge_woken_writer},
+    {.name = "rwlock.wrlock.woken_by_the_last_reader",
+     .call = "hf_rwlock_wrlock",
+     ON_A(leave_a_reader_that_unlocks),
+     .contend = contend,
+     .prepare = prepare_to_sleep,
+     .act = act_wrlock,
+     .judge = judge_woken_writer},
+    {.name = "rwlock.rdlock.woken_by_the_writer",
+     .call = "hf_rwlock_rdlock",
+     ON_A(leave_a_writer_that_unlocks),
+     .contend = contend,
+     .prepare = prepare_to_sleep,
+     .act = act_rdlock,
+     .no_effect = true,
+     .judge = judge_woken_reader},
     {.name = "rwlock.wrlock.in_a_transaction",
      .call = "hf_rwlock_wrlock",
      ON_A_BOARD,

@@ -117,6 +117,38 @@ static void join(struct arena *arena)
     require(hf_participant_self(arena->segment, &self) == 0, "self");
 }
 
+/* The last permit, which somebody gives back when the victim sleeps for it. */
+static void give_back(struct arena *arena)
+{
+    require(hf_semaphore_post(semaphore_of(arena)) == 0, "post");
+}
+
+static void take_the_last(struct arena *arena)
+{
+    take(arena, 1);
+}
+
+static void make_one_that_is_given_back(struct arena *arena)
+{
+    require(hf_semaphore_init(semaphore_of(arena), 1, HF_SEMAPHORE_UNDO) == 0, "init");
+    leave_a_waker(arena, take_the_last, give_back);
+}
+
+static void prepare_to_sleep(struct arena *arena)
+{
+    join(arena);
+    be_the_sleeper(arena);
+}
+
+/* Whatever the victim does with it, all get it one after another. */
+static void contend(struct arena *arena, contender who)
+{
+    (void)who;
+    require(hf_semaphore_timedwait(semaphore_of(arena), 10 * SECOND) == 0,
+            "a contender waits for ever");
+    give_back(arena);
+}
+
 /* ---- acting ------------------------------------------------------------------------------ */
 
 static int act_wait(struct arena *arena)
@@ -245,6 +277,11 @@ static outcome judge_after_a_gift(struct arena *copy)
     return judge(copy, PERMITS + 1, PERMITS + 1);
 }
 
+static outcome judge_the_last_back(struct arena *copy)
+{
+    return judge(copy, 0, 1);
+}
+
 static outcome judge_beginning(struct arena *copy)
 {
     return judge(copy, -1, PERMITS);
@@ -343,6 +380,14 @@ static const struct scenario scenarios[] = {
      .prepare = prepare,
      .act = act_post,
      .judge = judge_one_more},
+    {.name = "semaphore.undo.wait.woken",
+     .call = "hf_semaphore_wait",
+     ON_A_BOARD,
+     .set_up = make_one_that_is_given_back,
+     .prepare = prepare_to_sleep,
+     .act = act_wait,
+     .contend = contend,
+     .judge = judge_the_last_back},
     {.name = "semaphore.undo.wait.beside_a_holder",
      .call = "hf_semaphore_wait",
      ON_A_BOARD,

@@ -150,19 +150,31 @@ bool victim_is_due(struct victim *victim)
     return true;
 }
 
-bool is_asleep(pid_t pid)
+/* As the system has it; 0: there is no such process. */
+static char state_of(pid_t pid)
 {
     char path[64];
     char line[256] = "";
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     FILE *stat = fopen(path, "r");
     if (stat == NULL) {
-        return false;
+        return 0;
     }
     char *read = fgets(line, sizeof line, stat);
     (void)fclose(stat);
     const char *state = read == NULL ? NULL : strrchr(line, ')');
-    return state != NULL && state[1] == ' ' && state[2] == 'S';
+    return (char)(state != NULL && state[1] == ' ' ? state[2] : 0);
+}
+
+bool is_asleep(pid_t pid)
+{
+    return state_of(pid) == 'S';
+}
+
+bool is_dead(pid_t pid)
+{
+    char state = state_of(pid);
+    return state == 0 || state == 'Z' || state == 'X';
 }
 
 /* Finds the mapped file that the address lies in, and the address within that file. */
