@@ -15,12 +15,6 @@ static hf_semaphore *semaphore(void)
     return (hf_semaphore *)(void *)props->bytes;
 }
 
-static void set_scene(void)
-{
-    set_stage(64 * KIB);
-    assert_ok(hf_semaphore_init(semaphore(), PERMITS, HF_SEMAPHORE_UNDO));
-}
-
 /* How often a jump was seen to have been made, and not to have been made. */
 static unsigned made;
 static unsigned not_made;
@@ -58,6 +52,14 @@ static void hold(uint32_t permits)
     }
     assert_int_equal(permits_held(), permits);
     assert_int_equal(permits_left(), PERMITS - permits);
+}
+
+static void set_scene(void)
+{
+    set_stage(64 * KIB);
+    assert_ok(hf_semaphore_init(semaphore(), PERMITS, HF_SEMAPHORE_UNDO));
+    hold(1); /* the first update of all, of a word that nobody wrote, is longer than the others */
+    hold(0);
 }
 
 /* Holding `before` it makes the call, which it jumps out of, and holds `after` if it was made. */
