@@ -174,7 +174,7 @@ static void contend_for_one(struct arena *arena, contender who)
     int error = hf_mutex_timedlock(mutex_of(arena), 10 * SECOND);
     while (error == -EOWNERDEAD || (error == 0 && !there_is_one(&board_of(arena)->account[1]))) {
         require(error == 0 || hf_mutex_consistent(mutex_of(arena)) == 0, "consistent");
-        error = wait_for_one(arena, 10 * SECOND);
+        error = wait_for_one(arena, HF_FOREVER);
     }
     require(error == 0, "a contender waits for ever");
     unlock(mutex_of(arena));

@@ -723,8 +723,10 @@ static void prepare_to_sleep(struct arena *arena)
 static outcome unless_it_is_had(struct arena *copy, outcome (*judge_it)(struct arena *copy))
 {
     require(hf_segment_recover(copy->segment, NULL) == 0, "recover");
-    if ((load_relaxed(&bytes_of(lock_of(copy))->word) & LOCK_OWNER) != 0) {
-        return OUTCOME_BEFORE;
+    uint32_t owner = load_relaxed(&bytes_of(lock_of(copy))->word) & LOCK_OWNER;
+    if (owner != 0) {
+        bool lives = presence_of(copy->segment->view, owner, true, NULL) == PRESENCE_ALIVE;
+        return lives ? OUTCOME_BEFORE : bad("nobody who lives has the lock");
     }
     int error = hf_rwlock_trywrlock(lock_of(copy));
     if (error == -EBUSY) {
