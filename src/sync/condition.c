@@ -7,14 +7,15 @@
  *               (4) locks
  *     one       (5) turn + 1, if WAITERS
  *               (6) wakes one
- *               (7) turn without WAITERS, if that was nobody and it is as (5) left it
+ *               (7) turn + 1 without WAITERS, if that was nobody and it is as (5) left it
  *               (8) wakes all, then
  *     all       (9) turn + 1, without WAITERS, if WAITERS
  *              (10) wakes all
  * Under the lock (1) comes before the notifier's look at WAITERS, or what it waits for was true
  * before. A waiter that is not asleep yet at (6) or (10) finds the word changed at (3). One that
  * has come after (5) and fallen asleep before (7) changes nothing that (7) could see: it is for
- * such that there is (8).
+ * such that there is (8). And one that has come then and is not asleep at (8) must not find the
+ * word that it has seen again, when another waiter's (1) has set WAITERS: hence the 1 at (7).
  *
  * Nothing is owed by anyone: who dies before it wakes others, and who dies after it was woken, has
  * changed the word before, and whoever sleeps sees that when its slice ends. So a condition is in
@@ -61,7 +62,7 @@ static void wake(struct condition *condition, bool all)
         next = all ? next & ~CONDITION_WAITERS : next;
     } while (!cas_release(&condition->turn, &turn, next)); /* partner: sleep_until_notified */
     if (os_wake(&condition->turn, all ? INT_MAX : 1) == 0 && !all &&
-        cas_relaxed(&condition->turn, &next, next & ~CONDITION_WAITERS)) {
+        cas_relaxed(&condition->turn, &next, (next + CONDITION_NEXT) & ~CONDITION_WAITERS)) {
         (void)os_wake(&condition->turn, INT_MAX);
     }
 }

@@ -224,6 +224,27 @@ static int consume(void *unused)
     return 0;
 }
 
+static uint32_t word_after_a_wait_in_vain(void)
+{
+    struct condition *bytes = (struct condition *)(void *)condition;
+    assert_error(hf_condition_timedwait(condition, the_lock(), 1000), -ETIMEDOUT);
+    return load_relaxed(&bytes->turn);
+}
+
+/* One that has come during the notification, and is not asleep yet when it is over, has seen the
+   word with the notification counted and WAITERS set. It must not look so once the next waits. */
+TEST(what_is_seen_during_a_notification_does_not_come_again)
+{
+    set_scene();
+    lock_it();
+    uint32_t before = word_after_a_wait_in_vain();
+    assert_true((before & CONDITION_WAITERS) != 0);
+    assert_ok(hf_condition_notify_one(condition)); /* nobody is asleep */
+    assert_true(word_after_a_wait_in_vain() != before + CONDITION_NEXT);
+    unlock_it();
+    clear_stage();
+}
+
 TEST(several_who_make_and_several_who_take_lose_nothing)
 {
     set_scene();
