@@ -52,15 +52,15 @@ uint64_t counter_next_window(struct view *view, uint64_t version)
 
 /* ---- updating: the inline paths are in counter.h ------------------------------------------ */
 
-void counter_acknowledge(const struct counter *c, uint64_t count)
+void counter_acknowledge(struct view *view, uint64_t offset, uint64_t count)
 {
-    struct slot *slot = view_slot(c->view, count_writer(count));
+    struct slot *slot = view_slot(view, count_writer(count));
     if (slot == NULL) {
         return;
     }
     uint64_t update = load_acquire(&slot->update); /* partner: (1) */
     if ((update & UPDATE_STATE) == UPDATE_OPEN &&
-        hold_is_of(load_relaxed(&slot->update_of), c->offset, HOLD_PERMITS) &&
+        hold_is_of(load_relaxed(&slot->update_of), offset, HOLD_PERMITS) &&
         is_same_update(load_relaxed(&slot->update_makes), count)) {
         (void)cas_acq_rel(&slot->update, &update, (update & ~UPDATE_STATE) | UPDATE_ACKED);
     }
@@ -109,7 +109,9 @@ void counter_end(struct view *view, struct slot *slot, uint32_t number, uint32_t
     uint64_t permits = hold_count(hold);
     uint64_t was;
     if (c.semaphore != NULL && counter_change(&c, (int64_t)permits, 0, 0, &was) == 0) {
-        counter_wake(c.semaphore, was, permits);
+        if ((was & COUNT_WAITERS) != 0) {
+            counter_wake(c.semaphore, permits);
+        }
     } else {
         hold_clear(slot, place); /* there is no such semaphore any more, or it is full */
     }
@@ -131,11 +133,8 @@ uint32_t counter_holder(struct view *view, uint32_t from, uint64_t offset)
 
 /* ---- waking ------------------------------------------------------------------------------ */
 
-void counter_wake(struct semaphore *semaphore, uint64_t was, uint64_t permits)
+void counter_wake(struct semaphore *semaphore, uint64_t permits)
 {
-    if ((was & COUNT_WAITERS) == 0) {
-        return;
-    }
     if (os_wake(&semaphore->count, permits < INT_MAX ? (int)permits : INT_MAX) == 0) {
         /* Nobody was asleep. Who falls asleep from now on has seen no permits: it sets it again. */
         uint64_t count = load_relaxed(&semaphore->count);

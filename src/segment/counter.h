@@ -68,16 +68,18 @@ struct counter {
     uint64_t offset;
 };
 
-static inline struct counter counter_of(struct view *view, struct slot *slot, uint32_t number,
-                                        struct semaphore *semaphore, uint64_t offset)
+/* Its address goes nowhere, so that it stays in registers. */
+static inline __attribute__((always_inline)) struct counter
+counter_of(struct view *view, struct slot *slot, uint32_t number, struct semaphore *semaphore,
+           uint64_t offset)
 {
-    struct counter c = {view, slot, number, 0, 0, semaphore, offset};
-    c.place = hold_find_or_place(slot, offset, HOLD_PERMITS, &c.hold);
-    return c;
+    uint64_t hold;
+    uint32_t place = hold_find_or_place(slot, offset, HOLD_PERMITS, &hold);
+    return (struct counter){view, slot, number, place, hold, semaphore, offset};
 }
 
 /* (3), of a word that somebody else wrote. */
-void counter_acknowledge(const struct counter *c, uint64_t count);
+void counter_acknowledge(struct view *view, uint64_t offset, uint64_t count);
 
 /* The first version, from that one on, that is of a window which nobody expects a word of. */
 uint64_t counter_next_window(struct view *view, uint64_t version);
@@ -98,8 +100,8 @@ static inline int counter_sum(uint64_t count, int64_t delta, uint64_t *permits)
 }
 
 /* (2) to (5). */
-static inline int counter_replace(const struct counter *c, int64_t delta, uint64_t flags,
-                                  uint64_t *was)
+static inline __attribute__((always_inline)) int
+counter_replace(const struct counter *c, int64_t delta, uint64_t flags, uint64_t *was)
 {
     struct slot *slot = c->slot;
     shared_u64 *word = &c->semaphore->count;
@@ -115,7 +117,7 @@ static inline int counter_replace(const struct counter *c, int64_t delta, uint64
             continue;
         }
         if (count_writer(count) != c->number) {
-            counter_acknowledge(c, count);
+            counter_acknowledge(c->view, c->offset, count);
         }
         uint64_t makes = permits * COUNT_ONE | (count & COUNT_WAITERS) | flags |
                          (uint64_t)c->number << COUNT_SLOT_SHIFT |
@@ -139,8 +141,8 @@ static inline void counter_close(struct slot *slot)
  * has a place, and puts `flags` into the word. *was: the word before. 0; -EAGAIN: there are not so
  * many; -EOVERFLOW: there would be too many.
  */
-static inline int counter_change(const struct counter *c, int64_t delta, uint64_t held,
-                                 uint64_t flags, uint64_t *was)
+static inline __attribute__((always_inline)) int
+counter_change(const struct counter *c, int64_t delta, uint64_t held, uint64_t flags, uint64_t *was)
 {
     struct slot *slot = c->slot;
     uint64_t hold = hold_word(c->offset, HOLD_PERMITS, held);
@@ -170,7 +172,7 @@ void counter_end(struct view *view, struct slot *slot, uint32_t number, uint32_t
 /* The first slot, from that number on, that holds permits of it, or may be about to; 0: none. */
 uint32_t counter_holder(struct view *view, uint32_t from, uint64_t offset);
 
-/* After permits were added to the word as it was: wakes up to so many. */
-void counter_wake(struct semaphore *semaphore, uint64_t was, uint64_t permits);
+/* After permits were added to the word, and WAITERS was set: wakes up to so many. */
+void counter_wake(struct semaphore *semaphore, uint64_t permits);
 
 #endif

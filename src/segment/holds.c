@@ -7,6 +7,22 @@
 #include "segment/holds.h"
 #include "segment/lock.h"
 
+uint32_t hold_find_or_place_below(const struct slot *slot, uint32_t top, uint64_t offset,
+                                  uint64_t kind, uint64_t *hold)
+{
+    uint32_t place = top;
+    for (uint32_t i = top; i > 0; i--) {
+        uint64_t there = load_relaxed(&slot->holds[i - 1]);
+        if (hold_is_of(there, offset, kind)) {
+            *hold = there;
+            return i - 1;
+        }
+        place = there == HOLD_NONE ? i - 1 : place;
+    }
+    *hold = HOLD_NONE;
+    return place;
+}
+
 uint32_t holds_find(struct view *view, uint32_t from, uint64_t offset, uint64_t kind)
 {
     uint32_t n = from;

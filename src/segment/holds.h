@@ -11,9 +11,10 @@
 
 #include "segment/participant.h"
 
-#define holds_release  hf_holds_release
-#define holds_end_open hf_holds_end_open
-#define holds_find     hf_holds_find
+#define holds_release            hf_holds_release
+#define holds_end_open           hf_holds_end_open
+#define holds_find               hf_holds_find
+#define hold_find_or_place_below hf_hold_find_or_place_below
 
 static inline uint64_t hold_word(uint64_t offset, uint64_t kind, uint64_t count)
 {
@@ -50,21 +51,26 @@ static inline uint32_t hold_find(const struct slot *slot, uint64_t offset, uint6
     return HOLDS_MAX;
 }
 
+/* hold_find_or_place, where the last hold is not the one. */
+uint32_t hold_find_or_place_below(const struct slot *slot, uint32_t top, uint64_t offset,
+                                  uint64_t kind, uint64_t *hold);
+
 /* Where this thread's hold of that is, or could be: then *hold is HOLD_NONE. HOLDS_MAX: nowhere.
-   The last to be taken are looked at first. */
+   The last is looked at first: it is what is let go of next, most often. */
 static inline uint32_t hold_find_or_place(const struct slot *slot, uint64_t offset, uint64_t kind,
                                           uint64_t *hold)
 {
-    uint32_t place = holds_in_use(slot);
-    for (uint32_t i = place; i > 0; i--) {
-        *hold = load_relaxed(&slot->holds[i - 1]);
-        if (hold_is_of(*hold, offset, kind)) {
-            return i - 1;
-        }
-        place = *hold == HOLD_NONE ? i - 1 : place;
-    }
+    uint32_t top = holds_in_use(slot);
     *hold = HOLD_NONE;
-    return place;
+    if (top == 0) {
+        return 0;
+    }
+    uint64_t last = load_relaxed(&slot->holds[top - 1]);
+    if (unlikely(!hold_is_of(last, offset, kind))) {
+        return hold_find_or_place_below(slot, top, offset, kind, hold);
+    }
+    *hold = last;
+    return top - 1;
 }
 
 /* A place for one more; HOLDS_MAX: there is none. */
@@ -87,15 +93,14 @@ static inline void hold_set(struct slot *slot, uint32_t place, uint64_t hold)
     HF_LOG_PUBLISH(&slot->holds[place], hold); /* partner: hold_find */
 }
 
-/* What was done under it is there for whoever no longer finds it. */
+/* What was done under it is there for whoever no longer finds it. There may be none left below the
+   last one: `holds_top` is only how far there is to look. */
 static inline void hold_clear(struct slot *slot, uint32_t place)
 {
     HF_LOG_PUBLISH(&slot->holds[place], HOLD_NONE); /* partner: hold_find */
-    uint64_t top = load_relaxed(&slot->holds_top);
-    while (top > 0 && top <= HOLDS_MAX && load_relaxed(&slot->holds[top - 1]) == HOLD_NONE) {
-        top--;
+    if (place + UINT64_C(1) == load_relaxed(&slot->holds_top)) {
+        HF_LOG_PUBLISH(&slot->holds_top, (uint64_t)place); /* partner: holds_in_use */
     }
-    HF_LOG_PUBLISH(&slot->holds_top, top); /* partner: holds_in_use */
 }
 
 /* The first slot, from that number on, that holds that; 0: none does. */

@@ -161,7 +161,7 @@ static inline int post_plain(struct semaphore *semaphore, uint64_t permits)
     } while (!cas_release(&semaphore->count, &count,
                           count + permits * COUNT_ONE)); /* partner: take_plain */
     if (unlikely((count & COUNT_WAITERS) != 0)) {
-        counter_wake(semaphore, count, permits);
+        counter_wake(semaphore, permits);
     }
     return 0;
 }
@@ -175,8 +175,8 @@ static inline struct counter counter_here(struct participant *p, struct semaphor
 }
 
 /* -EAGAIN: there is none. */
-static inline int take_undo(struct participant *p, struct semaphore *semaphore, uint64_t offset,
-                            uint64_t flags)
+static inline __attribute__((always_inline)) int
+take_undo(struct participant *p, struct semaphore *semaphore, uint64_t offset, uint64_t flags)
 {
     uint64_t was;
     struct counter c = counter_here(p, semaphore, offset);
@@ -214,32 +214,31 @@ static __attribute__((noinline)) int wait_undo(struct semaphore *semaphore, int6
     return call_end(p, error);
 }
 
-static inline int wait_undo_at_once(struct semaphore *semaphore, int64_t timeout_ns)
+/* From at_once on. */
+static inline __attribute__((always_inline)) int wait_undo_at_once(struct participant *p,
+                                                                   struct semaphore *semaphore,
+                                                                   uint64_t offset,
+                                                                   int64_t timeout_ns)
 {
-    uint64_t offset;
-    struct participant *p = at_once(head_of(semaphore), LOCK_UNDO, &offset);
-    if (unlikely(p == NULL)) {
-        return wait_undo(semaphore, timeout_ns);
-    }
     (void)call_begin(p);
     int error = call_end(p, take_undo(p, semaphore, offset, 0));
     return unlikely(error == -EAGAIN) ? wait_undo(semaphore, timeout_ns) : error;
 }
 
-static inline int post_as(struct participant *p, struct semaphore *semaphore, uint64_t offset,
-                          uint32_t permits)
+static inline __attribute__((always_inline)) int
+post_as(struct participant *p, struct semaphore *semaphore, uint64_t offset, uint32_t permits)
 {
     uint64_t was;
     struct counter c = counter_here(p, semaphore, offset);
     uint64_t held = hold_count(c.hold);
     int error = counter_change(&c, permits, held > permits ? held - permits : 0, 0, &was);
-    if (error == 0) {
-        counter_wake(semaphore, was, permits);
+    if (unlikely(error == 0 && (was & COUNT_WAITERS) != 0)) {
+        counter_wake(semaphore, permits);
     }
     return call_end(p, error);
 }
 
-static __attribute__((noinline)) int post_undo_slowly(struct semaphore *semaphore, uint32_t permits)
+static __attribute__((noinline)) int post_undo(struct semaphore *semaphore, uint32_t permits)
 {
     struct participant *p;
     uint64_t offset;
@@ -247,13 +246,12 @@ static __attribute__((noinline)) int post_undo_slowly(struct semaphore *semaphor
     return error != 0 ? error : post_as(p, semaphore, offset, permits);
 }
 
-static inline int post_undo(struct semaphore *semaphore, uint32_t permits)
+/* From at_once on. */
+static inline __attribute__((always_inline)) int post_undo_at_once(struct participant *p,
+                                                                   struct semaphore *semaphore,
+                                                                   uint64_t offset,
+                                                                   uint32_t permits)
 {
-    uint64_t offset;
-    struct participant *p = at_once(head_of(semaphore), LOCK_UNDO, &offset);
-    if (unlikely(p == NULL)) {
-        return post_undo_slowly(semaphore, permits);
-    }
     (void)call_begin(p);
     return post_as(p, semaphore, offset, permits);
 }
@@ -314,7 +312,7 @@ int hf_semaphore_timedwait(hf_semaphore *semaphore, int64_t timeout_ns)
     case LOCK_FRESH:
         return likely(take_plain(s, 0) == 0) ? 0 : wait_plain(s, timeout_ns);
     case LOCK_UNDO:
-        return wait_undo_at_once(s, timeout_ns);
+        return wait_undo(s, timeout_ns);
     default:
         return -EINVAL;
     }
@@ -323,10 +321,13 @@ int hf_semaphore_timedwait(hf_semaphore *semaphore, int64_t timeout_ns)
 int hf_semaphore_wait(hf_semaphore *semaphore)
 {
     struct semaphore *s = semaphore_of(semaphore);
-    if (likely(kind_of(s) == LOCK_FRESH && take_plain(s, 0) == 0)) {
-        return 0;
+    if (likely(kind_of(s) == LOCK_FRESH)) {
+        return likely(take_plain(s, 0) == 0) ? 0 : wait_plain(s, HF_FOREVER);
     }
-    return hf_semaphore_timedwait(semaphore, HF_FOREVER);
+    uint64_t offset;
+    struct participant *p = at_once(head_of(s), LOCK_UNDO, &offset);
+    return likely(p != NULL) ? wait_undo_at_once(p, s, offset, HF_FOREVER)
+                             : hf_semaphore_timedwait(semaphore, HF_FOREVER);
 }
 
 int hf_semaphore_trywait(hf_semaphore *semaphore)
@@ -353,8 +354,13 @@ int hf_semaphore_post_many(hf_semaphore *semaphore, uint32_t permits)
 int hf_semaphore_post(hf_semaphore *semaphore)
 {
     struct semaphore *s = semaphore_of(semaphore);
-    return likely(kind_of(s) == LOCK_FRESH) ? post_plain(s, 1)
-                                            : hf_semaphore_post_many(semaphore, 1);
+    if (likely(kind_of(s) == LOCK_FRESH)) {
+        return post_plain(s, 1);
+    }
+    uint64_t offset;
+    struct participant *p = at_once(head_of(s), LOCK_UNDO, &offset);
+    return likely(p != NULL) ? post_undo_at_once(p, s, offset, 1)
+                             : hf_semaphore_post_many(semaphore, 1);
 }
 
 int hf_semaphore_value(const hf_semaphore *semaphore, uint32_t *value)
