@@ -4,8 +4,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "transfer/session.h"
@@ -350,6 +352,7 @@ static int serve_without_unnamed_files(void *context)
 static pid_t start_without_unnamed_files(struct session *s)
 {
     (void)unlink(s->log);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
     pid_t parent = start_child(serve_without_unnamed_files, s);
     assert_true(wait_for_text(s->log, "ready", 10000));
     return parent;
@@ -388,6 +391,7 @@ TEST(without_unnamed_files_a_killed_servers_leftover_goes_with_the_next)
     (void)kill_and_reap(parent);
     assert_int_equal(wait_child_for(client, promised_ms(2000)), 4);
     assert_int_equal(count_entries(s.target, ".part"), 1);
+    assert_true(waitpid(-1, NULL, 0) > 0); /* the server: until then its file may look in use */
     session_serve(&s, NULL);
     assert_int_equal(count_entries(s.target, ".part"), 0);
     assert_int_equal(target_entries(&s), 1);
