@@ -201,13 +201,19 @@ static _Noreturn void become(char **command, pid_t parent, int byte_fd, const si
     _exit(error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 
-static int wait_for(pid_t child)
+/* Nothing is forwarded from the moment that the child's number may become another's. */
+static int wait_for(pid_t child, const sigset_t *block)
 {
     int status;
-    while (waitpid(child, &status, 0) < 0) {
+    siginfo_t ended;
+    while (waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT) != 0) {
         if (errno != EINTR) {
             return EXIT_FAILED;
         }
+    }
+    (void)sigprocmask(SIG_BLOCK, block, NULL);
+    if (waitpid(child, &status, 0) != child) {
+        return EXIT_FAILED;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_SIGNALLED + WTERMSIG(status);
 }
@@ -223,6 +229,7 @@ static int run(char **command, int byte_fd)
         (void)sigaddset(&block, forwarded[i]);
     }
     (void)sigprocmask(SIG_BLOCK, &block, &mask);
+    (void)signal(SIGCHLD, SIG_DFL); /* where it is ignored nobody hears how a child has ended */
     pid_t child = fork();
     if (child == 0) {
         become(command, self, byte_fd, &mask);
@@ -237,7 +244,7 @@ static int run(char **command, int byte_fd)
         (void)sigaction(forwarded[i], &action, NULL);
     }
     (void)sigprocmask(SIG_SETMASK, &mask, NULL);
-    return wait_for(child);
+    return wait_for(child, &block);
 }
 
 static int failed(const char *name, int error)

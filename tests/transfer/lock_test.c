@@ -90,6 +90,16 @@ TEST(it_exits_as_its_command_does)
     assert_int_equal(LOCK(name, "--timeout", "5", "--", "sh", "-c", "exit 4"), 4);
 }
 
+TEST(it_hears_of_its_commands_end_where_a_childs_is_ignored)
+{
+    set_scene();
+    const char *argv[] = {"sh", "-c",       "trap '' CHLD; exec \"$@\"",
+                          "sh", holdfast(), "lock",
+                          name, "--",       "sh",
+                          "-c", "exit 7",   NULL};
+    assert_int_equal(spawn_and_wait(argv, NULL), 7);
+}
+
 TEST(what_is_no_command_is_127_and_what_is_no_program_126)
 {
     set_scene();
