@@ -90,14 +90,18 @@ TEST(it_exits_as_its_command_does)
     assert_int_equal(LOCK(name, "--timeout", "5", "--", "sh", "-c", "exit 4"), 4);
 }
 
+static int lock_where_it_is_ignored(void *unused)
+{
+    (void)unused;
+    (void)signal(SIGCHLD, SIG_IGN);
+    (void)execl(holdfast(), "holdfast", "lock", name, "--", "sh", "-c", "exit 7", NULL);
+    return 127;
+}
+
 TEST(it_hears_of_its_commands_end_where_a_childs_is_ignored)
 {
     set_scene();
-    const char *argv[] = {"sh", "-c",       "trap '' CHLD; exec \"$@\"",
-                          "sh", holdfast(), "lock",
-                          name, "--",       "sh",
-                          "-c", "exit 7",   NULL};
-    assert_int_equal(spawn_and_wait(argv, NULL), 7);
+    assert_int_equal(run_child(lock_where_it_is_ignored, NULL), 7);
 }
 
 TEST(what_is_no_command_is_127_and_what_is_no_program_126)
