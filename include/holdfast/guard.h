@@ -43,7 +43,7 @@ static inline hf_guarded hf_guard_begin(hf_lockable lock, int64_t timeout_ns)
 {
     hf_guarded guard;
     guard.lock = lock;
-    guard.error = hf_lockable_timedlock(lock, timeout_ns);
+    guard.error = (hf_lockable_timedlock)(lock, timeout_ns); /* the call, and no macro */
     guard.held = guard.error == 0 || guard.error == -EOWNERDEAD;
     return guard;
 }
@@ -65,11 +65,6 @@ static inline int hf_guard_unlock(hf_guarded *guard)
 {
     bool held = guard->held;
     guard->held = false;
-#ifdef HF_LOCK_ORDER
-    if (held) {
-        hf_lock_order_freed(guard->lock.lock);
-    }
-#endif
     return held ? hf_lockable_unlock(guard->lock) : 0;
 }
 

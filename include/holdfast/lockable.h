@@ -72,6 +72,35 @@ static inline hf_lockable hf_lockable_shared(hf_rwlock *lock)
     return hf_lockable_make(lock, HF_LOCKABLE_RWLOCK_SHARED);
 }
 
+/* ---- for the checker of <holdfast/lock_order.h> ------------------------------------------- */
+
+#ifdef HF_LOCK_ORDER
+static inline int hf_lock_order_timed_lockable(hf_lockable lockable, int64_t timeout_ns,
+                                               const char *file, int line)
+{
+    if (timeout_ns != 0) {
+        hf_lock_order_taking(lockable.lock, file, line);
+    }
+    return hf_lock_order_result(lockable.lock, hf_lockable_timedlock(lockable, timeout_ns), file,
+                                line);
+}
+
+static inline int hf_lock_order_unlock_lockable(hf_lockable lockable)
+{
+    int result = hf_lockable_unlock(lockable);
+    if (result == 0) {
+        hf_lock_order_freed(lockable.lock);
+    }
+    return result;
+}
+
+#define hf_lockable_lock(lock)                    HF_LOCK_ORDER_TIMED(lockable, lock, HF_FOREVER)
+#define hf_lockable_trylock(lock)                 HF_LOCK_ORDER_TIMED(lockable, lock, 0)
+#define hf_lockable_timedlock(lock, timeout_ns)   HF_LOCK_ORDER_TIMED(lockable, lock, timeout_ns)
+#define hf_lockable_lock_until(lock, deadline_ns) HF_LOCK_ORDER_UNTIL(lockable, lock, deadline_ns)
+#define hf_lockable_unlock(lock)                  hf_lock_order_unlock_lockable(lock)
+#endif
+
 #ifdef __cplusplus
 }
 

@@ -176,6 +176,27 @@ TEST(who_does_not_get_it_does_not_hold_it)
     clear_stage();
 }
 
+TEST(what_is_locked_and_unlocked_by_way_of_a_lockable_is_seen)
+{
+    set_scene();
+    hf_lockable outer = hf_lockable_of(lock_number(0));
+    assert_ok(hf_lockable_lock(outer));
+    assert_ok(hf_mutex_lock(lock_number(1)));
+    assert_ok(hf_mutex_unlock(lock_number(1)));
+    assert_ok(hf_lockable_unlock(outer)); /* and is not held any more */
+    assert_ok(hf_mutex_lock(lock_number(2)));
+    assert_ok(hf_mutex_unlock(lock_number(2)));
+    struct pair back = {.first = 2, .second = 0};
+    take_both(&back);
+    assert_int_equal(reports, 0);
+    assert_ok(hf_mutex_lock(lock_number(1)));
+    assert_ok(hf_lockable_timedlock(outer, SECONDS(1)));
+    assert_int_equal(reports, 1);
+    assert_ok(hf_lockable_unlock(outer));
+    assert_ok(hf_mutex_unlock(lock_number(1)));
+    clear_stage();
+}
+
 TEST(a_lock_that_has_ended_is_forgotten)
 {
     set_scene();
