@@ -53,6 +53,7 @@ struct wait {
     uint64_t start;
     uint64_t flags; /* COUNT_WAITERS once it has slept */
     bool spun;
+    bool last; /* the holders have been looked at: one more try, and it is over */
 };
 
 static bool spin(struct semaphore *semaphore)
@@ -89,12 +90,31 @@ static void sleep_on(struct participant *p, struct semaphore *semaphore, uint64_
     }
 }
 
+/* Recovers the dead among those who have permits. */
+static void look_after_holders(struct participant *p, uint64_t offset)
+{
+    for (uint32_t n = 0; (n = counter_holder(p->view, n + 1, offset)) != 0;) {
+        (void)lock_wait_beside(p, n, NULL, 0, 0);
+    }
+}
+
+/* The time is over. Who only ever tries is to get what the dead had, too. 0: one more try. */
+static int give_up(struct participant *p, uint64_t offset, struct wait *wait, int result)
+{
+    if (p == NULL || wait->last) {
+        return result;
+    }
+    wait->last = true;
+    look_after_holders(p, offset);
+    return 0;
+}
+
 /* There was no permit. 0: try again; -EBUSY, -ETIMEDOUT: it is over. */
 static int wait_for_permit(struct participant *p, struct semaphore *semaphore, uint64_t offset,
                            struct wait *wait)
 {
     if (wait->timeout_ns == 0) {
-        return -EBUSY;
+        return give_up(p, offset, wait, -EBUSY);
     }
     if (wait->start == 0) {
         wait->start = os_now_ns();
@@ -105,7 +125,7 @@ static int wait_for_permit(struct participant *p, struct semaphore *semaphore, u
     wait->spun = true;
     int64_t ns = lock_time_left(wait->start, wait->timeout_ns);
     if (ns == 0) {
-        return -ETIMEDOUT;
+        return give_up(p, offset, wait, -ETIMEDOUT);
     }
     uint64_t count = load_relaxed(&semaphore->count);
     if (count_permits(count) != 0) {

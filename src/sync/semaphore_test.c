@@ -318,6 +318,26 @@ TEST(who_waits_for_the_dead_goes_on)
     clear_stage();
 }
 
+TEST(who_only_tries_gets_what_the_dead_had)
+{
+    set_stage(64 * KIB);
+    for (unsigned late = 0; late < 2; late++) {
+        pid_t holder[2];
+        set_semaphore(0, 4, HF_SEMAPHORE_UNDO);
+        holder[0] = start_ready(take_two_and_wait, semaphore(0));
+        holder[1] = start_ready(take_two_and_wait, semaphore(0));
+        assert_error(hf_semaphore_trywait(semaphore(0)), -EBUSY);
+        (void)kill_and_reap(holder[1]); /* the system has just been asked after both */
+        sleep_ms(30);
+        assert_ok(late != 0 ? hf_semaphore_wait_until(semaphore(0), hf_now_ns() - 1)
+                            : hf_semaphore_trywait(semaphore(0)));
+        assert_ok(hf_semaphore_post(semaphore(0)));
+        (void)kill_and_reap(holder[0]);
+        assert_ok(hf_segment_recover(stage, NULL));
+    }
+    clear_stage();
+}
+
 /* Two holders: the waiter sleeps beside one, and the other dies. */
 TEST(whichever_of_the_holders_dies)
 {

@@ -98,6 +98,13 @@ static void leave_a_dead_holder(struct arena *arena)
     leave_a_dead(arena, die_holding_two);
 }
 
+/* None is left but what the dead one had. */
+static void leave_a_dead_holder_of_all(struct arena *arena)
+{
+    make_undo(arena);
+    leave_a_dead(arena, prepare_none_left);
+}
+
 static void leave_a_dead_giver(struct arena *arena)
 {
     make_undo(arena);
@@ -402,6 +409,14 @@ static const struct scenario scenarios[] = {
      .set_up = leave_a_dead_holder,
      .prepare = join,
      .act = act_wait,
+     .no_effect = true,
+     .judge = judge_all_back},
+    {.name = "semaphore.undo.trywait.after_a_dead_one",
+     .call = "hf_semaphore_trywait",
+     ON_A_BOARD,
+     .set_up = leave_a_dead_holder_of_all,
+     .prepare = join,
+     .act = act_trywait,
      .no_effect = true,
      .judge = judge_all_back},
     {.name = "semaphore.undo.recover",
