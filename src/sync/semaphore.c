@@ -13,6 +13,7 @@
 #include "holdfast/semaphore.h"
 #include "segment/counter.h"
 #include "segment/lock.h"
+#include "segment/recovery.h"
 #include "sync/enter.h"
 
 _Static_assert(sizeof(hf_semaphore) == sizeof(struct semaphore), "a semaphore is one");
@@ -278,6 +279,22 @@ static inline __attribute__((always_inline)) int post_undo_at_once(struct partic
 
 /* ---- public ------------------------------------------------------------------------------ */
 
+/* Whoever has permits of what was a semaphore here before would give them to this one. -EBUSY:
+   another thread that lives has some. */
+static int end_old_holds(struct participant *p, uint64_t offset)
+{
+    for (uint32_t n = 0; (n = counter_holder(p->view, n + 1, offset)) != 0;) {
+        if (presence_of(p->view, n, true, NULL) == PRESENCE_DEAD) {
+            (void)recovery_of(p, n);
+        }
+    }
+    uint32_t own = hold_find(p->slot, offset, HOLD_PERMITS);
+    if (own != HOLDS_MAX) {
+        hold_clear(p->slot, own);
+    }
+    return counter_holder(p->view, 1, offset) != 0 ? -EBUSY : 0;
+}
+
 static int init_undo(struct semaphore *semaphore, uint32_t permits)
 {
     struct participant *p;
@@ -285,6 +302,10 @@ static int init_undo(struct semaphore *semaphore, uint32_t permits)
     int error = enter_new_lock(head_of(semaphore), &p, &offset);
     if (error != 0) {
         return error;
+    }
+    error = end_old_holds(p, offset);
+    if (error != 0) {
+        return call_end(p, error);
     }
     /* None of that kind, until its kind and its place are right. */
     HF_LOG_STORE(&semaphore->count, permits * COUNT_ONE);

@@ -375,6 +375,39 @@ TEST(a_thread_that_ends_gives_its_permits_back)
     clear_stage();
 }
 
+/* Whoever has permits of the one that was there before, and then ends. */
+TEST(one_that_is_made_anew_does_not_get_the_permits_of_the_one_before)
+{
+    set_stage(64 * KIB);
+    set_semaphore(0, 3, HF_SEMAPHORE_UNDO);
+    (void)kill_and_reap(start_ready(take_two_and_wait, semaphore(0)));
+    assert_ok(hf_semaphore_wait(semaphore(0)));
+    assert_ok(hf_semaphore_fini(semaphore(0)));
+    set_semaphore(0, 2, HF_SEMAPHORE_UNDO);
+    uint32_t held;
+    assert_ok(hf_semaphore_held(semaphore(0), &held));
+    assert_int_equal(held, 0);
+    assert_ok(hf_thread_leave(stage));
+    assert_ok(hf_segment_recover(stage, NULL));
+    assert_int_equal(value_of(0), 2);
+    clear_stage();
+}
+
+TEST(none_is_made_where_the_living_have_permits_of_the_one_before)
+{
+    set_stage(64 * KIB);
+    set_semaphore(0, 3, HF_SEMAPHORE_UNDO);
+    pid_t child = start_ready(take_two_and_wait, semaphore(0));
+    assert_ok(hf_semaphore_fini(semaphore(0)));
+    assert_error(hf_semaphore_init(semaphore(0), 1, HF_SEMAPHORE_UNDO), -EBUSY);
+    assert_error(hf_semaphore_trywait(semaphore(0)), -EINVAL);
+    (void)kill_and_reap(child);
+    set_semaphore(0, 1, HF_SEMAPHORE_UNDO);
+    assert_ok(hf_segment_recover(stage, NULL));
+    assert_int_equal(value_of(0), 1);
+    clear_stage();
+}
+
 static void kill_three(int (*run)(void *context), unsigned round)
 {
     pid_t child[3];

@@ -63,6 +63,13 @@ static void prepare_two_held(struct arena *arena)
     take(arena, 2);
 }
 
+/* It was a semaphore, and the victim has one of its permits. */
+static void prepare_one_held_of_what_is_over(struct arena *arena)
+{
+    take(arena, 1);
+    require(hf_semaphore_fini(semaphore_of(arena)) == 0, "fini");
+}
+
 static void prepare_with_waiters(struct arena *arena)
 {
     take(arena, 1);
@@ -103,6 +110,12 @@ static void leave_a_dead_holder_of_all(struct arena *arena)
 {
     make_undo(arena);
     leave_a_dead(arena, prepare_none_left);
+}
+
+static void leave_a_dead_holder_of_what_is_over(struct arena *arena)
+{
+    leave_a_dead_holder(arena);
+    require(hf_semaphore_fini(semaphore_of(arena)) == 0, "fini");
 }
 
 static void leave_a_dead_giver(struct arena *arena)
@@ -355,6 +368,20 @@ static const struct scenario scenarios[] = {
      .call = "hf_semaphore_init",
      ON_A_BOARD,
      .set_up = make_rubbish,
+     .prepare = join,
+     .act = act_init_undo,
+     .judge = judge_beginning},
+    {.name = "semaphore.init.undo_over_ones_own_hold",
+     .call = "hf_semaphore_init",
+     ON_A_BOARD,
+     .set_up = make_undo,
+     .prepare = prepare_one_held_of_what_is_over,
+     .act = act_init_undo,
+     .judge = judge_beginning},
+    {.name = "semaphore.init.undo_over_a_dead_ones_hold",
+     .call = "hf_semaphore_init",
+     ON_A_BOARD,
+     .set_up = leave_a_dead_holder_of_what_is_over,
      .prepare = join,
      .act = act_init_undo,
      .judge = judge_beginning},
