@@ -4,7 +4,7 @@
  *
  *     0  word   unused
  *     4  kind   LOCK_BARRIER                by init and fini
- *     8  self   the barrier's own offset    by init
+ *     8  self   the barrier's own offset    by init; 0 by fini
  *    16  state  see below                   by compare-and-swap of anyone
  *    24  unused
  *

@@ -231,7 +231,8 @@ int hf_barrier_fini(hf_barrier *barrier)
         return call_end(v.p, -EBUSY);
     }
     HF_LOG_STORE(&v.barrier->kind, LOCK_DESTROYED);
-    end_membership(&v); /* after that its death breaks nothing */
+    HF_LOG_STORE(&v.barrier->self, 0); /* whatever the memory is used for, it is none to recovery */
+    end_membership(&v);                /* after that its death breaks nothing */
     return call_end(v.p, 0);
 }
 

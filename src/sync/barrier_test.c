@@ -337,6 +337,15 @@ TEST(a_barrier_with_other_members_cannot_be_ended)
     clear_stage();
 }
 
+TEST(what_has_ended_does_not_name_its_place)
+{
+    make(2);
+    assert_ok(hf_barrier_fini(B));
+    struct barrier *bytes = (struct barrier *)(void *)B;
+    assert_int_equal(load_relaxed(&bytes->self), 0);
+    clear_stage();
+}
+
 /* ---- calls inside calls ------------------------------------------------------------------ */
 
 static volatile sig_atomic_t inside;

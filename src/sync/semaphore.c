@@ -326,6 +326,7 @@ int hf_semaphore_init(hf_semaphore *semaphore, uint32_t permits, unsigned flags)
     if (flags != 0) {
         return init_undo(s, permits);
     }
+    HF_LOG_STORE(&s->self, 0); /* nor is it the lock that may have been here before */
     HF_LOG_STORE(&s->count, permits * COUNT_ONE);
     HF_LOG_STORE(&s->kind, LOCK_FRESH);
     return 0;
@@ -339,6 +340,7 @@ int hf_semaphore_fini(hf_semaphore *semaphore)
         return -EINVAL;
     }
     HF_LOG_STORE(&s->kind, LOCK_DESTROYED);
+    HF_LOG_STORE(&s->self, 0); /* whatever the memory is used for, it is none to recovery */
     (void)os_wake(&s->count, INT_MAX);
     return 0;
 }

@@ -408,6 +408,35 @@ TEST(none_is_made_where_the_living_have_permits_of_the_one_before)
     clear_stage();
 }
 
+/* The memory is used for something else by then, which looks like one. */
+TEST(recovery_leaves_alone_what_is_no_semaphore_any_more)
+{
+    set_stage(64 * KIB);
+    struct semaphore *bytes = (struct semaphore *)(void *)semaphore(0);
+    set_semaphore(0, 3, HF_SEMAPHORE_UNDO);
+    pid_t child = start_ready(take_two_and_wait, semaphore(0));
+    assert_ok(hf_semaphore_fini(semaphore(0)));
+    store_release(&bytes->kind, LOCK_UNDO);
+    store_release(&bytes->count, UINT64_C(4711));
+    (void)kill_and_reap(child);
+    assert_ok(hf_segment_recover(stage, NULL));
+    assert_int_equal(load_relaxed(&bytes->count), 4711);
+    clear_stage();
+}
+
+/* Nor is one the lock that a dead one may have waited for there. */
+TEST(a_plain_one_does_not_name_its_place)
+{
+    set_stage(64 * KIB);
+    struct semaphore *bytes = (struct semaphore *)(void *)semaphore(0);
+    assert_ok(hf_mutex_lock((hf_mutex *)(void *)semaphore(0)));
+    assert_ok(hf_mutex_unlock((hf_mutex *)(void *)semaphore(0)));
+    assert_true(load_relaxed(&bytes->self) != 0);
+    set_semaphore(0, 3, 0);
+    assert_int_equal(load_relaxed(&bytes->self), 0);
+    clear_stage();
+}
+
 static void kill_three(int (*run)(void *context), unsigned round)
 {
     pid_t child[3];

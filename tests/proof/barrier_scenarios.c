@@ -80,9 +80,11 @@ static int act_init(struct arena *arena)
     return hf_barrier_init(barrier_of(arena), 2);
 }
 
+/* Who recovers the dead is not to take what it was for a barrier. */
 static int act_fini(struct arena *arena)
 {
-    return hf_barrier_fini(barrier_of(arena));
+    int error = hf_barrier_fini(barrier_of(arena));
+    return error == 0 && load_relaxed(&bytes_of(arena)->self) != 0 ? 1 : error;
 }
 
 static int act_join(struct arena *arena)

@@ -206,9 +206,15 @@ static int act_recover(struct arena *arena)
     return hf_segment_recover(arena->segment, NULL);
 }
 
+/* Who recovers the dead is not to take what is no semaphore of that kind for one, or for a lock. */
+static int if_placeless(struct arena *arena, int error)
+{
+    return error == 0 && load_relaxed(&bytes_of(arena)->self) != 0 ? 1 : error;
+}
+
 static int act_init_plain(struct arena *arena)
 {
-    return hf_semaphore_init(semaphore_of(arena), PERMITS, 0);
+    return if_placeless(arena, hf_semaphore_init(semaphore_of(arena), PERMITS, 0));
 }
 
 static int act_init_undo(struct arena *arena)
@@ -218,7 +224,7 @@ static int act_init_undo(struct arena *arena)
 
 static int act_fini(struct arena *arena)
 {
-    return hf_semaphore_fini(semaphore_of(arena));
+    return if_placeless(arena, hf_semaphore_fini(semaphore_of(arena)));
 }
 
 /* ---- judging ----------------------------------------------------------------------------- */
@@ -389,7 +395,7 @@ static const struct scenario scenarios[] = {
      .call = "hf_semaphore_fini",
      ON_A_BOARD,
      .set_up = make_undo,
-     .prepare = prepare,
+     .prepare = prepare_one_held,
      .act = act_fini,
      .judge = judge_ending},
     COMES_BACK("wait", "hf_semaphore_wait", prepare, act_wait),
