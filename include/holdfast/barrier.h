@@ -8,7 +8,9 @@
  * hf_barrier_leave, breaks the barrier: everyone who waits, and who comes later, gets -ESRCH until
  * hf_barrier_reset. Who is told so is no member any more. Those who wait hear of a death within
  * milliseconds where the kernel can tell, within a tenth of a second elsewhere. When all had
- * arrived before it they get 0, every one of them. A stopped member is alive.
+ * arrived before it they get 0, every one of them. Who joins, or only tries, is told as well: where
+ * the kernel does not tell it is asked, by who tries every ten milliseconds at most. A stopped
+ * member is alive.
  *
  * It takes hf_barrier_init: memory that is all zero is none. It belongs to the segment that it lies
  * in, at that place: do not copy or move it. A thread is a member of at most 32 barriers at a time

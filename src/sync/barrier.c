@@ -147,6 +147,14 @@ static void look_after_members(const struct visit *v, bool deep)
     }
 }
 
+/* The same for who does not wait, and may try again and again: the system is not asked as often. */
+static void look_at_members(const struct visit *v)
+{
+    for (uint32_t n = other_member(v, 1); n != 0; n = other_member(v, n + 1)) {
+        (void)lock_wait_beside(v->p, n, NULL, 0, 0);
+    }
+}
+
 int hf_barrier_join(hf_barrier *barrier)
 {
     struct visit v;
@@ -154,6 +162,7 @@ int hf_barrier_join(hf_barrier *barrier)
     if (error != 0) {
         return error;
     }
+    look_after_members(&v, true);
     uint64_t state = load_relaxed(&v.barrier->state);
     if ((state & BARRIER_BROKEN) != 0) {
         end_membership(&v);
@@ -319,6 +328,7 @@ static int wait_for_others(const struct visit *v, uint64_t mine, int64_t timeout
         }
         int64_t ns = lock_time_left(start, timeout_ns);
         if (ns == 0) {
+            look_at_members(v);
             return take_back(v->barrier, mine);
         }
         look_after_members(v, deep);
@@ -331,6 +341,7 @@ static int meet(const struct visit *v, int64_t timeout_ns)
 {
     uint64_t mine;
     int result;
+    bool looked = false;
     do {
         mine = load_relaxed(&v->barrier->state);
         result = become_member(v, mine);
@@ -340,6 +351,11 @@ static int meet(const struct visit *v, int64_t timeout_ns)
         v->p->hold_open = own_place(v) + 1; /* who jumps out has arrived, and does not wait */
         crash_fence();
         result = arrive(v->barrier, timeout_ns == 0, &mine);
+        if (result == -EBUSY && !looked) { /* one look at the others, and one more try, are due */
+            looked = true;
+            look_at_members(v);
+            result = -EAGAIN;
+        }
     } while (result == -EAGAIN);
     if (result == 1) {
         wake_all(v->barrier);

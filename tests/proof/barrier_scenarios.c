@@ -92,6 +92,16 @@ static int act_join(struct arena *arena)
     return hf_barrier_join(barrier_of(arena));
 }
 
+static int act_join_broken(struct arena *arena)
+{
+    return hf_barrier_join(barrier_of(arena)) == -ESRCH ? 0 : 1;
+}
+
+static int act_trywait_broken(struct arena *arena)
+{
+    return hf_barrier_trywait(barrier_of(arena)) == -ESRCH ? 0 : 1;
+}
+
 static int act_wait(struct arena *arena)
 {
     return hf_barrier_wait(barrier_of(arena)) == 1 ? 0 : 1;
@@ -286,6 +296,22 @@ static const struct scenario scenarios[] = {
      .set_up = make_with_a_dead,
      .prepare = take_slot,
      .act = act_wait_broken,
+     .no_effect = true,
+     .judge = judge_broken},
+    {.name = "barrier.trywait.beside_a_dead",
+     .call = "hf_barrier_trywait",
+     ON_A_BOARD,
+     .set_up = make_with_a_dead,
+     .prepare = take_slot,
+     .act = act_trywait_broken,
+     .no_effect = true,
+     .judge = judge_broken},
+    {.name = "barrier.join.beside_a_dead",
+     .call = "hf_barrier_join",
+     ON_A_BOARD,
+     .set_up = make_with_a_dead,
+     .prepare = take_slot,
+     .act = act_join_broken,
      .no_effect = true,
      .judge = judge_broken},
     {.name = "barrier.wait.when_broken",
