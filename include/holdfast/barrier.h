@@ -17,7 +17,8 @@
  * (with what else it holds beside others): -ENOLCK. What was written before a wait is there for all
  * after it.
  *
- * Whoever jumps out of a wait, and then calls hf_thread_recover, breaks the barrier.
+ * Whoever jumps out of a wait or of hf_barrier_leave, and then calls hf_thread_recover, breaks the
+ * barrier, and is no member any more; unless the call was not begun, or had been made.
  *
  * Errors common to all: those of <holdfast/segment.h>. -EINVAL also for a barrier that lies in no
  * segment that this process has open, a misaligned one, one that was not made, or that fini has

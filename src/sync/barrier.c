@@ -199,10 +199,13 @@ int hf_barrier_leave(hf_barrier *barrier)
     if (place == HOLDS_MAX) {
         return call_end(v.p, -EPERM);
     }
+    v.p->hold_open = place + 1; /* who jumps out may have left, and is not to leave once more */
+    crash_fence();
     if (expect_one_fewer(v.barrier, hold_count(load_relaxed(&v.p->slot->holds[place])))) {
         wake_all(v.barrier);
     }
     hold_clear(v.p->slot, place);
+    v.p->hold_open = 0;
     return call_end(v.p, 0);
 }
 
