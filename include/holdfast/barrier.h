@@ -69,7 +69,7 @@ HF_API int hf_barrier_trywait(hf_barrier *barrier);
 HF_API int hf_barrier_timedwait(hf_barrier *barrier, int64_t timeout_ns);
 
 /* This thread takes part no more, and one fewer is expected from now on; if the others are all
-   there they go on. -EPERM: it is no member. */
+   there they go on. -EPERM: it is no member, or was one before a reset. */
 HF_API int hf_barrier_leave(hf_barrier *barrier);
 
 /* Begins anew with that count, broken or not. Nobody is a member any more; who is waiting gets

@@ -80,23 +80,6 @@ static bool is_count(uint32_t count)
     return count > 0 && count <= HF_BARRIER_MAX;
 }
 
-int hf_barrier_reset(hf_barrier *barrier, uint32_t count)
-{
-    struct visit v;
-    int error = is_count(count) ? begin_visit(barrier, &v) : -EINVAL;
-    if (error != 0) {
-        return error;
-    }
-    uint64_t state = load_relaxed(&v.barrier->state);
-    uint64_t fresh;
-    do {
-        fresh = count * ONE_EXPECTED | ((state + BARRIER_EPOCH_ONE) & BARRIER_EPOCH) |
-                (state & BARRIER_GENERATION);
-    } while (!cas_release(&v.barrier->state, &state, fresh)); /* partner: judge */
-    wake_all(v.barrier);
-    return call_end(v.p, 0);
-}
-
 /* ---- members ----------------------------------------------------------------------------- */
 
 static uint32_t own_place(const struct visit *v)
@@ -135,6 +118,31 @@ static uint32_t other_member(const struct visit *v, uint32_t from)
 {
     uint32_t n = holds_find(v->p->view, from, v->offset, HOLD_MEMBER);
     return n == v->p->number ? holds_find(v->p->view, n + 1, v->offset, HOLD_MEMBER) : n;
+}
+
+/* The first slot, from that number on, that is a member of the epoch in that state; 0: none. What a
+   reset leaves of earlier ones stays until its thread calls again. */
+static uint32_t member_of_epoch(const struct visit *v, uint32_t from, uint64_t state)
+{
+    uint64_t hold = hold_word(v->offset, HOLD_MEMBER, epoch_of(state));
+    for (uint32_t n = from; (n = holds_find(v->p->view, n, v->offset, HOLD_MEMBER)) != 0; n++) {
+        const struct slot *slot = view_slot(v->p->view, n);
+        uint32_t place = hold_find(slot, v->offset, HOLD_MEMBER);
+        if (place != HOLDS_MAX && load_relaxed(&slot->holds[place]) == hold) {
+            return n;
+        }
+    }
+    return 0;
+}
+
+/* The next one that nobody is left a member of, whose death would break it. */
+static uint64_t next_epoch(const struct visit *v, uint64_t state)
+{
+    uint64_t epoch = state & BARRIER_EPOCH;
+    do {
+        epoch = (epoch + BARRIER_EPOCH_ONE) & BARRIER_EPOCH;
+    } while (member_of_epoch(v, 1, epoch) != 0);
+    return epoch;
 }
 
 /* Recovers those that are dead. */
@@ -199,9 +207,14 @@ int hf_barrier_leave(hf_barrier *barrier)
     if (place == HOLDS_MAX) {
         return call_end(v.p, -EPERM);
     }
+    uint64_t epoch = hold_count(load_relaxed(&v.p->slot->holds[place]));
+    if (epoch != epoch_of(load_relaxed(&v.barrier->state))) { /* reset since */
+        hold_clear(v.p->slot, place);
+        return call_end(v.p, -EPERM);
+    }
     v.p->hold_open = place + 1; /* who jumps out may have left, and is not to leave once more */
     crash_fence();
-    if (expect_one_fewer(v.barrier, hold_count(load_relaxed(&v.p->slot->holds[place])))) {
+    if (expect_one_fewer(v.barrier, epoch)) {
         wake_all(v.barrier);
     }
     hold_clear(v.p->slot, place);
@@ -222,12 +235,28 @@ int hf_barrier_init(hf_barrier *barrier, uint32_t count)
         return error;
     }
     look_after_members(&v, true);
-    uint64_t epoch = (load_relaxed(&v.barrier->state) + BARRIER_EPOCH_ONE) & BARRIER_EPOCH;
+    uint64_t epoch = next_epoch(&v, load_relaxed(&v.barrier->state));
     store_relaxed(&v.barrier->word, 0);
     store_relaxed(&v.barrier->unused, 0);
     HF_LOG_STORE(&v.barrier->state, count * ONE_EXPECTED | epoch);
     HF_LOG_STORE(&v.barrier->self, v.offset);
     HF_LOG_STORE(&v.barrier->kind, LOCK_BARRIER);
+    return call_end(v.p, 0);
+}
+
+int hf_barrier_reset(hf_barrier *barrier, uint32_t count)
+{
+    struct visit v;
+    int error = is_count(count) ? begin_visit(barrier, &v) : -EINVAL;
+    if (error != 0) {
+        return error;
+    }
+    uint64_t state = load_relaxed(&v.barrier->state);
+    uint64_t fresh;
+    do {
+        fresh = count * ONE_EXPECTED | next_epoch(&v, state) | (state & BARRIER_GENERATION);
+    } while (!cas_release(&v.barrier->state, &state, fresh)); /* partner: judge */
+    wake_all(v.barrier);
     return call_end(v.p, 0);
 }
 
@@ -239,7 +268,12 @@ int hf_barrier_fini(hf_barrier *barrier)
         return error;
     }
     look_after_members(&v, true);
-    if (other_member(&v, 1) != 0) {
+    uint64_t state = load_relaxed(&v.barrier->state);
+    uint32_t member = member_of_epoch(&v, 1, state);
+    if (member == v.p->number) {
+        member = member_of_epoch(&v, member + 1, state);
+    }
+    if (member != 0) {
         return call_end(v.p, -EBUSY);
     }
     HF_LOG_STORE(&v.barrier->kind, LOCK_DESTROYED);

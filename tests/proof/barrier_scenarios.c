@@ -131,6 +131,15 @@ static int act_leave(struct arena *arena)
     return error == 0 && load_relaxed(&p->slot->holds_top) != 0 ? 1 : error;
 }
 
+/* Not of this epoch, and then of none. */
+static int act_leave_after_a_reset(struct arena *arena)
+{
+    struct participant *p;
+    int error = hf_barrier_leave(barrier_of(arena));
+    require(participant_of(arena->segment->view, &p) == 0, "participant");
+    return error == -EPERM && load_relaxed(&p->slot->holds_top) == 0 ? 0 : 1;
+}
+
 static int act_reset(struct arena *arena)
 {
     return hf_barrier_reset(barrier_of(arena), 1);
@@ -228,6 +237,15 @@ static outcome judge_leave(struct arena *copy)
         return bad("it has left, and is expected");
     }
     return if_it_works(copy, it.broken ? OUTCOME_BEFORE : OUTCOME_AFTER);
+}
+
+/* A barrier that it is no member of is as it was. */
+static outcome judge_not_left(struct arena *copy)
+{
+    struct seen it = look(copy);
+    return !it.broken && it.expected == 2 && it.arrived == 0 && it.generation == 0
+               ? if_it_works(copy, OUTCOME_BEFORE)
+               : bad("one who was a member before a reset counts");
 }
 
 static outcome judge_reset(struct arena *copy)
@@ -344,6 +362,14 @@ static const struct scenario scenarios[] = {
      .prepare = join,
      .act = act_leave,
      .judge = judge_leave},
+    {.name = "barrier.leave.after_a_reset",
+     .call = "hf_barrier_leave",
+     ON_A_BOARD,
+     .set_up = make_for_two,
+     .prepare = join_and_reset,
+     .act = act_leave_after_a_reset,
+     .no_effect = true,
+     .judge = judge_not_left},
     {.name = "barrier.reset",
      .call = "hf_barrier_reset",
      ON_A_BOARD,
