@@ -12,6 +12,9 @@
  * the kernel does not tell it is asked, by who tries every ten milliseconds at most. A stopped
  * member is alive.
  *
+ * Generations are told apart modulo 2^24: who is stopped in a wait, while the others complete
+ * exactly so many without it, waits on.
+ *
  * It takes hf_barrier_init: memory that is all zero is none. It belongs to the segment that it lies
  * in, at that place: do not copy or move it. A thread is a member of at most 32 barriers at a time
  * (with what else it holds beside others): -ENOLCK. What was written before a wait is there for all

@@ -58,8 +58,9 @@ static uint64_t expected_of(uint64_t state)
 
 static uint64_t next_generation(uint64_t state)
 {
-    uint64_t kept = state & ~(BARRIER_GENERATION | BARRIER_COUNT_MASK << BARRIER_ARRIVED_SHIFT);
-    return kept | ((state + 1) & BARRIER_GENERATION);
+    uint64_t kept = state & ~(BARRIER_GENERATION_LOW | BARRIER_COUNT_MASK << BARRIER_ARRIVED_SHIFT);
+    uint64_t low = (state + 1) & BARRIER_GENERATION_LOW;
+    return (low == 0 ? kept + BARRIER_GENERATION_TOP : kept) | low;
 }
 
 static void wake_all(struct barrier *barrier)

@@ -209,6 +209,23 @@ TEST(the_generations_number_may_wrap)
     clear_stage();
 }
 
+/* Who was to wait with it has left, and has been there alone as often as the lower part counts. */
+TEST(a_waiter_that_was_stopped_for_long_does_not_wait_again)
+{
+    make(2);
+    pid_t child = start_asleep(wait_once);
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    wait_for_state(child, 'T');
+    assert_int_equal(hf_barrier_wait(B), 1);
+    assert_ok(hf_barrier_leave(B));
+    for (uint64_t i = 0; i < BARRIER_GENERATION_LOW; i++) {
+        assert_int_equal(hf_barrier_wait(B), 1);
+    }
+    assert_int_equal(kill(child, SIGCONT), 0);
+    assert_int_equal(wait_child(child), 100);
+    clear_stage();
+}
+
 /* ---- time -------------------------------------------------------------------------------- */
 
 TEST(who_has_waited_long_enough_has_not_come)
