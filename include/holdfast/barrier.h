@@ -6,11 +6,11 @@
  * Threads that take part are *members*: by hf_barrier_join, or by their first wait. Join early: a
  * death before that nobody can know of. A member that dies, or whose thread ends without
  * hf_barrier_leave, breaks the barrier: everyone who waits, and who comes later, gets -ESRCH until
- * hf_barrier_reset. Who is told so is no member any more. Those who wait hear of a death within
- * milliseconds where the kernel can tell, within a tenth of a second elsewhere. When all had
- * arrived before it they get 0, every one of them. Who joins, or only tries, is told as well: where
- * the kernel does not tell it is asked, by who tries every ten milliseconds at most. A stopped
- * member is alive.
+ * hf_barrier_reset. Who is told so is no member any more. Those who wait hear of a death within a
+ * tenth of a second; within milliseconds where the kernel can tell, if all the other members wait,
+ * and none has joined in the last tenth of a second. When all had arrived before it they get 0,
+ * every one of them. Who joins, or only tries, is told as well: where the kernel does not tell it
+ * is asked, by who tries every ten milliseconds at most. A stopped member is alive.
  *
  * Generations are told apart modulo 2^24: who is stopped in a wait, while the others complete
  * exactly so many without it, waits on.

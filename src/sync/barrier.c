@@ -14,8 +14,8 @@
  * get the same answer.
  *
  * Each sleeps beside the life of the next member after it, in the order of their slots: whichever
- * member dies, the one before it hears of it at once, if that one waits. The others see it after a
- * slice.
+ * member dies, the one before it hears of it at once, if that one waits, and breaks it for all. If
+ * it does not, the others see it after a slice.
  */
 #include <errno.h>
 #include <limits.h>
