@@ -6,16 +6,22 @@
  * Threads that take part are *members*: by hf_barrier_join, or by their first wait. Join early: a
  * death before that nobody can know of. A member that dies, or whose thread ends without
  * hf_barrier_leave, breaks the barrier: everyone who waits, and who comes later, gets -ESRCH until
- * hf_barrier_reset. Who is told so is no member any more. Those who wait hear of a death within
- * milliseconds where the kernel can tell, within a tenth of a second elsewhere. When all had
- * arrived before it they get 0, every one of them. A stopped member is alive.
+ * hf_barrier_reset. Who is told so is no member any more. Those who wait hear of a death within a
+ * tenth of a second; within milliseconds where the kernel can tell, if all the other members wait,
+ * and none has joined in the last tenth of a second. When all had arrived before it they get 0,
+ * every one of them. Who joins, or only tries, is told as well: where the kernel does not tell it
+ * is asked, by who tries every ten milliseconds at most. A stopped member is alive.
+ *
+ * Generations are told apart modulo 2^24: who is stopped in a wait, while the others complete
+ * exactly so many without it, waits on.
  *
  * It takes hf_barrier_init: memory that is all zero is none. It belongs to the segment that it lies
  * in, at that place: do not copy or move it. A thread is a member of at most 32 barriers at a time
  * (with what else it holds beside others): -ENOLCK. What was written before a wait is there for all
  * after it.
  *
- * Whoever jumps out of a wait, and then calls hf_thread_recover, breaks the barrier.
+ * Whoever jumps out of a wait or of hf_barrier_leave, and then calls hf_thread_recover, breaks the
+ * barrier, and is no member any more; unless the call was not begun, or had been made.
  *
  * Errors common to all: those of <holdfast/segment.h>. -EINVAL also for a barrier that lies in no
  * segment that this process has open, a misaligned one, one that was not made, or that fini has
@@ -66,7 +72,7 @@ HF_API int hf_barrier_trywait(hf_barrier *barrier);
 HF_API int hf_barrier_timedwait(hf_barrier *barrier, int64_t timeout_ns);
 
 /* This thread takes part no more, and one fewer is expected from now on; if the others are all
-   there they go on. -EPERM: it is no member. */
+   there they go on. -EPERM: it is no member, or was one before a reset. */
 HF_API int hf_barrier_leave(hf_barrier *barrier);
 
 /* Begins anew with that count, broken or not. Nobody is a member any more; who is waiting gets

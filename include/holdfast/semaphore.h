@@ -16,8 +16,10 @@
  *
  * Death: whoever dies in a call has made it or not, and a permit is neither lost nor doubled (of a
  * plain one: a wait that was made is a permit gone). Who waits for the permits of the dead gets
- * them within milliseconds where the kernel can tell, within a tenth of a second elsewhere; so does
- * who sleeps when a poster dies before it has woken anybody. A stopped holder is alive.
+ * them within a tenth of a second; within milliseconds where the kernel can tell, if nobody else
+ * has had permits since the wait began. Who sleeps when a poster dies before it has woken anybody
+ * goes on within a tenth of a second. Who only tries gets the permits of the dead, too: where the
+ * kernel does not tell it is asked, every ten milliseconds at most. A stopped holder is alive.
  *
  * Who jumps out of a call, and then calls hf_thread_recover, has made it or not: with
  * HF_SEMAPHORE_UNDO hf_semaphore_held tells. Who was still waiting has not.
@@ -59,7 +61,8 @@ typedef struct hf_semaphore {
 enum { HF_SEMAPHORE_UNDO = 1 /* permits come back from the dead */ };
 
 /* Makes one. Nobody may be using it. -EINVAL also for unknown flags, and with HF_SEMAPHORE_UNDO for
-   memory in no segment that this process has open; -EOVERFLOW: more than HF_SEMAPHORE_MAX. */
+   memory in no segment that this process has open; -EOVERFLOW: more than HF_SEMAPHORE_MAX. -EBUSY:
+   with HF_SEMAPHORE_UNDO, another thread that lives has permits of one that was there before. */
 HF_API int hf_semaphore_init(hf_semaphore *semaphore, uint32_t permits, unsigned flags);
 
 /* Ends it: from now on -EINVAL, also for those who are waiting. Permits that are held are gone. */

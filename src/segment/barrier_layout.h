@@ -4,15 +4,16 @@
  *
  *     0  word   unused
  *     4  kind   LOCK_BARRIER                by init and fini
- *     8  self   the barrier's own offset    by init
+ *     8  self   the barrier's own offset    by init; 0 by fini
  *    16  state  see below                   by compare-and-swap of anyone
  *    24  unused
  *
- *     state    bits  0-15  generation   counts those that were complete
+ *     state    bits  0-15  generation   counts those that were complete: the lower part
  *              bits 16-30  epoch        counts resets
  *              bit  31     BROKEN       a member has died
  *              bits 32-43  arrived      in this generation
  *              bits 44-55  expected     complete when so many have arrived
+ *              bits 56-63  generation   the upper part
  *
  *     arrived < expected, or both are 0: everybody has left
  *
@@ -24,7 +25,9 @@
 
 #include "base/shared.h"
 
-#define BARRIER_GENERATION     UINT64_C(0x0000ffff)
+#define BARRIER_GENERATION     UINT64_C(0xff0000000000ffff)
+#define BARRIER_GENERATION_LOW UINT64_C(0x0000ffff)
+#define BARRIER_GENERATION_TOP UINT64_C(0x0100000000000000) /* one of the upper part */
 #define BARRIER_EPOCH          UINT64_C(0x7fff0000)
 #define BARRIER_EPOCH_ONE      UINT64_C(0x00010000)
 #define BARRIER_BROKEN         UINT64_C(0x80000000)

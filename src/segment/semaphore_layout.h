@@ -5,7 +5,7 @@
  *
  *     0  word   unused
  *     4  kind   LOCK_FRESH: plain; LOCK_UNDO: permits come back; LOCK_DESTROYED   by init and fini
- *     8  self   the semaphore's own offset, of LOCK_UNDO                          by init
+ *     8  self   the semaphore's own offset, of LOCK_UNDO; otherwise 0             by init and fini
  *    16  count  see below                                   by compare-and-swap of anyone
  *    24         unused
  *

@@ -14,8 +14,8 @@
  * get the same answer.
  *
  * Each sleeps beside the life of the next member after it, in the order of their slots: whichever
- * member dies, the one before it hears of it at once, if that one waits. The others see it after a
- * slice.
+ * member dies, the one before it hears of it at once, if that one waits, and breaks it for all. If
+ * it does not, the others see it after a slice.
  */
 #include <errno.h>
 #include <limits.h>
@@ -58,8 +58,9 @@ static uint64_t expected_of(uint64_t state)
 
 static uint64_t next_generation(uint64_t state)
 {
-    uint64_t kept = state & ~(BARRIER_GENERATION | BARRIER_COUNT_MASK << BARRIER_ARRIVED_SHIFT);
-    return kept | ((state + 1) & BARRIER_GENERATION);
+    uint64_t kept = state & ~(BARRIER_GENERATION_LOW | BARRIER_COUNT_MASK << BARRIER_ARRIVED_SHIFT);
+    uint64_t low = (state + 1) & BARRIER_GENERATION_LOW;
+    return (low == 0 ? kept + BARRIER_GENERATION_TOP : kept) | low;
 }
 
 static void wake_all(struct barrier *barrier)
@@ -78,23 +79,6 @@ static int begin_visit(hf_barrier *barrier, struct visit *v)
 static bool is_count(uint32_t count)
 {
     return count > 0 && count <= HF_BARRIER_MAX;
-}
-
-int hf_barrier_reset(hf_barrier *barrier, uint32_t count)
-{
-    struct visit v;
-    int error = is_count(count) ? begin_visit(barrier, &v) : -EINVAL;
-    if (error != 0) {
-        return error;
-    }
-    uint64_t state = load_relaxed(&v.barrier->state);
-    uint64_t fresh;
-    do {
-        fresh = count * ONE_EXPECTED | ((state + BARRIER_EPOCH_ONE) & BARRIER_EPOCH) |
-                (state & BARRIER_GENERATION);
-    } while (!cas_release(&v.barrier->state, &state, fresh)); /* partner: judge */
-    wake_all(v.barrier);
-    return call_end(v.p, 0);
 }
 
 /* ---- members ----------------------------------------------------------------------------- */
@@ -137,6 +121,31 @@ static uint32_t other_member(const struct visit *v, uint32_t from)
     return n == v->p->number ? holds_find(v->p->view, n + 1, v->offset, HOLD_MEMBER) : n;
 }
 
+/* The first slot, from that number on, that is a member of the epoch in that state; 0: none. What a
+   reset leaves of earlier ones stays until its thread calls again. */
+static uint32_t member_of_epoch(const struct visit *v, uint32_t from, uint64_t state)
+{
+    uint64_t hold = hold_word(v->offset, HOLD_MEMBER, epoch_of(state));
+    for (uint32_t n = from; (n = holds_find(v->p->view, n, v->offset, HOLD_MEMBER)) != 0; n++) {
+        const struct slot *slot = view_slot(v->p->view, n);
+        uint32_t place = hold_find(slot, v->offset, HOLD_MEMBER);
+        if (place != HOLDS_MAX && load_relaxed(&slot->holds[place]) == hold) {
+            return n;
+        }
+    }
+    return 0;
+}
+
+/* The next one that nobody is left a member of, whose death would break it. */
+static uint64_t next_epoch(const struct visit *v, uint64_t state)
+{
+    uint64_t epoch = state & BARRIER_EPOCH;
+    do {
+        epoch = (epoch + BARRIER_EPOCH_ONE) & BARRIER_EPOCH;
+    } while (member_of_epoch(v, 1, epoch) != 0);
+    return epoch;
+}
+
 /* Recovers those that are dead. */
 static void look_after_members(const struct visit *v, bool deep)
 {
@@ -147,6 +156,14 @@ static void look_after_members(const struct visit *v, bool deep)
     }
 }
 
+/* The same for who does not wait, and may try again and again: the system is not asked as often. */
+static void look_at_members(const struct visit *v)
+{
+    for (uint32_t n = other_member(v, 1); n != 0; n = other_member(v, n + 1)) {
+        (void)lock_wait_beside(v->p, n, NULL, 0, 0);
+    }
+}
+
 int hf_barrier_join(hf_barrier *barrier)
 {
     struct visit v;
@@ -154,6 +171,7 @@ int hf_barrier_join(hf_barrier *barrier)
     if (error != 0) {
         return error;
     }
+    look_after_members(&v, true);
     uint64_t state = load_relaxed(&v.barrier->state);
     if ((state & BARRIER_BROKEN) != 0) {
         end_membership(&v);
@@ -190,10 +208,18 @@ int hf_barrier_leave(hf_barrier *barrier)
     if (place == HOLDS_MAX) {
         return call_end(v.p, -EPERM);
     }
-    if (expect_one_fewer(v.barrier, hold_count(load_relaxed(&v.p->slot->holds[place])))) {
+    uint64_t epoch = hold_count(load_relaxed(&v.p->slot->holds[place]));
+    if (epoch != epoch_of(load_relaxed(&v.barrier->state))) { /* reset since */
+        hold_clear(v.p->slot, place);
+        return call_end(v.p, -EPERM);
+    }
+    v.p->hold_open = place + 1; /* who jumps out may have left, and is not to leave once more */
+    crash_fence();
+    if (expect_one_fewer(v.barrier, epoch)) {
         wake_all(v.barrier);
     }
     hold_clear(v.p->slot, place);
+    v.p->hold_open = 0;
     return call_end(v.p, 0);
 }
 
@@ -210,12 +236,28 @@ int hf_barrier_init(hf_barrier *barrier, uint32_t count)
         return error;
     }
     look_after_members(&v, true);
-    uint64_t epoch = (load_relaxed(&v.barrier->state) + BARRIER_EPOCH_ONE) & BARRIER_EPOCH;
+    uint64_t epoch = next_epoch(&v, load_relaxed(&v.barrier->state));
     store_relaxed(&v.barrier->word, 0);
     store_relaxed(&v.barrier->unused, 0);
     HF_LOG_STORE(&v.barrier->state, count * ONE_EXPECTED | epoch);
     HF_LOG_STORE(&v.barrier->self, v.offset);
     HF_LOG_STORE(&v.barrier->kind, LOCK_BARRIER);
+    return call_end(v.p, 0);
+}
+
+int hf_barrier_reset(hf_barrier *barrier, uint32_t count)
+{
+    struct visit v;
+    int error = is_count(count) ? begin_visit(barrier, &v) : -EINVAL;
+    if (error != 0) {
+        return error;
+    }
+    uint64_t state = load_relaxed(&v.barrier->state);
+    uint64_t fresh;
+    do {
+        fresh = count * ONE_EXPECTED | next_epoch(&v, state) | (state & BARRIER_GENERATION);
+    } while (!cas_release(&v.barrier->state, &state, fresh)); /* partner: judge */
+    wake_all(v.barrier);
     return call_end(v.p, 0);
 }
 
@@ -227,11 +269,17 @@ int hf_barrier_fini(hf_barrier *barrier)
         return error;
     }
     look_after_members(&v, true);
-    if (other_member(&v, 1) != 0) {
+    uint64_t state = load_relaxed(&v.barrier->state);
+    uint32_t member = member_of_epoch(&v, 1, state);
+    if (member == v.p->number) {
+        member = member_of_epoch(&v, member + 1, state);
+    }
+    if (member != 0) {
         return call_end(v.p, -EBUSY);
     }
     HF_LOG_STORE(&v.barrier->kind, LOCK_DESTROYED);
-    end_membership(&v); /* after that its death breaks nothing */
+    HF_LOG_STORE(&v.barrier->self, 0); /* whatever the memory is used for, it is none to recovery */
+    end_membership(&v);                /* after that its death breaks nothing */
     return call_end(v.p, 0);
 }
 
@@ -318,6 +366,7 @@ static int wait_for_others(const struct visit *v, uint64_t mine, int64_t timeout
         }
         int64_t ns = lock_time_left(start, timeout_ns);
         if (ns == 0) {
+            look_at_members(v);
             return take_back(v->barrier, mine);
         }
         look_after_members(v, deep);
@@ -330,6 +379,7 @@ static int meet(const struct visit *v, int64_t timeout_ns)
 {
     uint64_t mine;
     int result;
+    bool looked = false;
     do {
         mine = load_relaxed(&v->barrier->state);
         result = become_member(v, mine);
@@ -339,6 +389,11 @@ static int meet(const struct visit *v, int64_t timeout_ns)
         v->p->hold_open = own_place(v) + 1; /* who jumps out has arrived, and does not wait */
         crash_fence();
         result = arrive(v->barrier, timeout_ns == 0, &mine);
+        if (result == -EBUSY && !looked) { /* one look at the others, and one more try, are due */
+            looked = true;
+            look_at_members(v);
+            result = -EAGAIN;
+        }
     } while (result == -EAGAIN);
     if (result == 1) {
         wake_all(v->barrier);

@@ -102,6 +102,26 @@ TEST(a_death_before_anybody_waits_is_noticed)
     clear_stage();
 }
 
+/* Each is the first to come after the death, and waits for nothing. */
+TEST(who_only_tries_or_joins_hears_of_a_death)
+{
+    for (unsigned way = 0; way < 3; way++) {
+        make(2);
+        pid_t victim = start_ready(join_and_stay, NULL);
+        if (way != 0) {
+            assert_error(hf_barrier_trywait(B), -EBUSY); /* the system has just been asked */
+        }
+        assert_int_equal(kill_and_reap(victim), -SIGKILL);
+        sleep_ms(30);
+        assert_error(way == 0   ? hf_barrier_join(B)
+                     : way == 1 ? hf_barrier_trywait(B)
+                                : hf_barrier_wait_until(B, hf_now_ns() - 1),
+                     -ESRCH);
+        assert_error(hf_barrier_leave(B), -EPERM);
+        clear_stage();
+    }
+}
+
 static int join_and_end(void *unused)
 {
     (void)unused;

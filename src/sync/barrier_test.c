@@ -209,6 +209,23 @@ TEST(the_generations_number_may_wrap)
     clear_stage();
 }
 
+/* Who was to wait with it has left, and has been there alone as often as the lower part counts. */
+TEST(a_waiter_that_was_stopped_for_long_does_not_wait_again)
+{
+    make(2);
+    pid_t child = start_asleep(wait_once);
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    wait_for_state(child, 'T');
+    assert_int_equal(hf_barrier_wait(B), 1);
+    assert_ok(hf_barrier_leave(B));
+    for (uint64_t i = 0; i < BARRIER_GENERATION_LOW; i++) {
+        assert_int_equal(hf_barrier_wait(B), 1);
+    }
+    assert_int_equal(kill(child, SIGCONT), 0);
+    assert_int_equal(wait_child(child), 100);
+    clear_stage();
+}
+
 /* ---- time -------------------------------------------------------------------------------- */
 
 TEST(who_has_waited_long_enough_has_not_come)
@@ -316,6 +333,18 @@ TEST(reset_begins_anew_for_all)
     clear_stage();
 }
 
+TEST(who_was_a_member_before_a_reset_leaves_nothing)
+{
+    make(2);
+    assert_ok(hf_barrier_join(B));
+    assert_ok(hf_barrier_reset(B, 1));
+    assert_error(hf_barrier_leave(B), -EPERM);
+    assert_int_equal(hf_barrier_wait(B), 1); /* one is expected still */
+    assert_ok(hf_barrier_leave(B));
+    assert_error(hf_barrier_leave(B), -EPERM);
+    clear_stage();
+}
+
 _Noreturn static int join_and_stay(void *unused)
 {
     (void)unused;
@@ -334,6 +363,35 @@ TEST(a_barrier_with_other_members_cannot_be_ended)
     assert_error(hf_barrier_fini(B), -EINVAL);
     assert_ok(hf_barrier_init(B, 1));
     assert_int_equal(hf_barrier_wait(B), 1);
+    clear_stage();
+}
+
+/* It has not called since: neither then nor by its death is it a member of what comes after. */
+TEST(a_member_from_before_a_reset_keeps_nobody_from_ending_it)
+{
+    for (unsigned zeroed = 0; zeroed < 2; zeroed++) {
+        make(2);
+        pid_t child = start_ready(join_and_stay, NULL);
+        assert_error(hf_barrier_fini(B), -EBUSY);
+        assert_ok(hf_barrier_reset(B, 1));
+        assert_ok(hf_barrier_fini(B));
+        if (zeroed != 0) {
+            memset(B, 0, sizeof *B); /* as at first: epochs begin again */
+        }
+        assert_ok(hf_barrier_init(B, 1));
+        assert_int_equal(kill_and_reap(child), -SIGKILL);
+        assert_ok(hf_segment_recover(stage, NULL));
+        assert_int_equal(hf_barrier_wait(B), 1);
+        clear_stage();
+    }
+}
+
+TEST(what_has_ended_does_not_name_its_place)
+{
+    make(2);
+    assert_ok(hf_barrier_fini(B));
+    struct barrier *bytes = (struct barrier *)(void *)B;
+    assert_int_equal(load_relaxed(&bytes->self), 0);
     clear_stage();
 }
 

@@ -3,8 +3,10 @@
  * A thread that jumps out of a call, at any instruction of it, on what it holds more than once:
  * afterwards it can tell what it has, and that is what the others miss.
  */
+#include "holdfast/barrier.h"
 #include "holdfast/rwlock.h"
 #include "holdfast/semaphore.h"
+#include "segment/barrier_layout.h"
 #include "support/jump.h"
 #include "support/stage.h"
 
@@ -216,6 +218,46 @@ TEST(who_jumps_out_of_a_readers_call_knows_how_often_it_reads)
     jump_at_each_while_reading(read_no_more, 1, 0);
     jump_at_each_while_reading(read_no_more, 2, 1);
     jump_at_each_while_reading(read_no_more, 3, 2);
+    clear_stage();
+}
+
+/* ---- a barrier ----------------------------------------------------------------------------- */
+
+static uint64_t barrier_state(void)
+{
+    struct barrier *bytes = (struct barrier *)(void *)&props->barrier;
+    return load_relaxed(&bytes->state);
+}
+
+static int leave_it(void *unused)
+{
+    (void)unused;
+    return hf_barrier_leave(&props->barrier);
+}
+
+TEST(who_jumps_out_of_leaving_a_barrier_has_left_once_or_breaks_it)
+{
+    long n = 1;
+    unsigned broken = 0;
+    need_jumps();
+    set_scene();
+    for (bool jumped = true; jumped; n++) {
+        assert_ok(hf_barrier_init(&props->barrier, 3));
+        assert_ok(hf_barrier_join(&props->barrier));
+        jumped = jump_after(n, leave_it, NULL);
+        recover_from_jump();
+        int again = hf_barrier_leave(&props->barrier);
+        bool breaks = (barrier_state() & BARRIER_BROKEN) != 0;
+        assert_true(again == -EPERM || (again == 0 && !breaks));
+        if (!breaks) {
+            assert_int_equal(barrier_state() >> BARRIER_EXPECTED_SHIFT & BARRIER_COUNT_MASK, 2);
+        }
+        made += !breaks && again != 0 ? 1 : 0;
+        not_made += again == 0 ? 1 : 0;
+        broken += breaks ? 1 : 0;
+    }
+    assert_true(n > 20 && broken > 5);
+    expect_both();
     clear_stage();
 }
 

@@ -13,6 +13,7 @@
 #include "holdfast/semaphore.h"
 #include "segment/counter.h"
 #include "segment/lock.h"
+#include "segment/recovery.h"
 #include "sync/enter.h"
 
 _Static_assert(sizeof(hf_semaphore) == sizeof(struct semaphore), "a semaphore is one");
@@ -53,6 +54,7 @@ struct wait {
     uint64_t start;
     uint64_t flags; /* COUNT_WAITERS once it has slept */
     bool spun;
+    bool last; /* the holders have been looked at: one more try, and it is over */
 };
 
 static bool spin(struct semaphore *semaphore)
@@ -89,12 +91,31 @@ static void sleep_on(struct participant *p, struct semaphore *semaphore, uint64_
     }
 }
 
+/* Recovers the dead among those who have permits. */
+static void look_after_holders(struct participant *p, uint64_t offset)
+{
+    for (uint32_t n = 0; (n = counter_holder(p->view, n + 1, offset)) != 0;) {
+        (void)lock_wait_beside(p, n, NULL, 0, 0);
+    }
+}
+
+/* The time is over. Who only ever tries is to get what the dead had, too. 0: one more try. */
+static int give_up(struct participant *p, uint64_t offset, struct wait *wait, int result)
+{
+    if (p == NULL || wait->last) {
+        return result;
+    }
+    wait->last = true;
+    look_after_holders(p, offset);
+    return 0;
+}
+
 /* There was no permit. 0: try again; -EBUSY, -ETIMEDOUT: it is over. */
 static int wait_for_permit(struct participant *p, struct semaphore *semaphore, uint64_t offset,
                            struct wait *wait)
 {
     if (wait->timeout_ns == 0) {
-        return -EBUSY;
+        return give_up(p, offset, wait, -EBUSY);
     }
     if (wait->start == 0) {
         wait->start = os_now_ns();
@@ -105,7 +126,7 @@ static int wait_for_permit(struct participant *p, struct semaphore *semaphore, u
     wait->spun = true;
     int64_t ns = lock_time_left(wait->start, wait->timeout_ns);
     if (ns == 0) {
-        return -ETIMEDOUT;
+        return give_up(p, offset, wait, -ETIMEDOUT);
     }
     uint64_t count = load_relaxed(&semaphore->count);
     if (count_permits(count) != 0) {
@@ -258,6 +279,22 @@ static inline __attribute__((always_inline)) int post_undo_at_once(struct partic
 
 /* ---- public ------------------------------------------------------------------------------ */
 
+/* Whoever has permits of what was a semaphore here before would give them to this one. -EBUSY:
+   another thread that lives has some. */
+static int end_old_holds(struct participant *p, uint64_t offset)
+{
+    for (uint32_t n = 0; (n = counter_holder(p->view, n + 1, offset)) != 0;) {
+        if (presence_of(p->view, n, true, NULL) == PRESENCE_DEAD) {
+            (void)recovery_of(p, n);
+        }
+    }
+    uint32_t own = hold_find(p->slot, offset, HOLD_PERMITS);
+    if (own != HOLDS_MAX) {
+        hold_clear(p->slot, own);
+    }
+    return counter_holder(p->view, 1, offset) != 0 ? -EBUSY : 0;
+}
+
 static int init_undo(struct semaphore *semaphore, uint32_t permits)
 {
     struct participant *p;
@@ -265,6 +302,10 @@ static int init_undo(struct semaphore *semaphore, uint32_t permits)
     int error = enter_new_lock(head_of(semaphore), &p, &offset);
     if (error != 0) {
         return error;
+    }
+    error = end_old_holds(p, offset);
+    if (error != 0) {
+        return call_end(p, error);
     }
     /* None of that kind, until its kind and its place are right. */
     HF_LOG_STORE(&semaphore->count, permits * COUNT_ONE);
@@ -285,6 +326,7 @@ int hf_semaphore_init(hf_semaphore *semaphore, uint32_t permits, unsigned flags)
     if (flags != 0) {
         return init_undo(s, permits);
     }
+    HF_LOG_STORE(&s->self, 0); /* nor is it the lock that may have been here before */
     HF_LOG_STORE(&s->count, permits * COUNT_ONE);
     HF_LOG_STORE(&s->kind, LOCK_FRESH);
     return 0;
@@ -298,6 +340,7 @@ int hf_semaphore_fini(hf_semaphore *semaphore)
         return -EINVAL;
     }
     HF_LOG_STORE(&s->kind, LOCK_DESTROYED);
+    HF_LOG_STORE(&s->self, 0); /* whatever the memory is used for, it is none to recovery */
     (void)os_wake(&s->count, INT_MAX);
     return 0;
 }

@@ -318,6 +318,26 @@ TEST(who_waits_for_the_dead_goes_on)
     clear_stage();
 }
 
+TEST(who_only_tries_gets_what_the_dead_had)
+{
+    set_stage(64 * KIB);
+    for (unsigned late = 0; late < 2; late++) {
+        pid_t holder[2];
+        set_semaphore(0, 4, HF_SEMAPHORE_UNDO);
+        holder[0] = start_ready(take_two_and_wait, semaphore(0));
+        holder[1] = start_ready(take_two_and_wait, semaphore(0));
+        assert_error(hf_semaphore_trywait(semaphore(0)), -EBUSY);
+        (void)kill_and_reap(holder[1]); /* the system has just been asked after both */
+        sleep_ms(30);
+        assert_ok(late != 0 ? hf_semaphore_wait_until(semaphore(0), hf_now_ns() - 1)
+                            : hf_semaphore_trywait(semaphore(0)));
+        assert_ok(hf_semaphore_post(semaphore(0)));
+        (void)kill_and_reap(holder[0]);
+        assert_ok(hf_segment_recover(stage, NULL));
+    }
+    clear_stage();
+}
+
 /* Two holders: the waiter sleeps beside one, and the other dies. */
 TEST(whichever_of_the_holders_dies)
 {
@@ -352,6 +372,68 @@ TEST(a_thread_that_ends_gives_its_permits_back)
     assert_int_equal(pthread_create(&thread, NULL, take_and_end, semaphore(0)), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(value_of(0), 1);
+    clear_stage();
+}
+
+/* Whoever has permits of the one that was there before, and then ends. */
+TEST(one_that_is_made_anew_does_not_get_the_permits_of_the_one_before)
+{
+    set_stage(64 * KIB);
+    set_semaphore(0, 3, HF_SEMAPHORE_UNDO);
+    (void)kill_and_reap(start_ready(take_two_and_wait, semaphore(0)));
+    assert_ok(hf_semaphore_wait(semaphore(0)));
+    assert_ok(hf_semaphore_fini(semaphore(0)));
+    set_semaphore(0, 2, HF_SEMAPHORE_UNDO);
+    uint32_t held;
+    assert_ok(hf_semaphore_held(semaphore(0), &held));
+    assert_int_equal(held, 0);
+    assert_ok(hf_thread_leave(stage));
+    assert_ok(hf_segment_recover(stage, NULL));
+    assert_int_equal(value_of(0), 2);
+    clear_stage();
+}
+
+TEST(none_is_made_where_the_living_have_permits_of_the_one_before)
+{
+    set_stage(64 * KIB);
+    set_semaphore(0, 3, HF_SEMAPHORE_UNDO);
+    pid_t child = start_ready(take_two_and_wait, semaphore(0));
+    assert_ok(hf_semaphore_fini(semaphore(0)));
+    assert_error(hf_semaphore_init(semaphore(0), 1, HF_SEMAPHORE_UNDO), -EBUSY);
+    assert_error(hf_semaphore_trywait(semaphore(0)), -EINVAL);
+    (void)kill_and_reap(child);
+    set_semaphore(0, 1, HF_SEMAPHORE_UNDO);
+    assert_ok(hf_segment_recover(stage, NULL));
+    assert_int_equal(value_of(0), 1);
+    clear_stage();
+}
+
+/* The memory is used for something else by then, which looks like one. */
+TEST(recovery_leaves_alone_what_is_no_semaphore_any_more)
+{
+    set_stage(64 * KIB);
+    struct semaphore *bytes = (struct semaphore *)(void *)semaphore(0);
+    set_semaphore(0, 3, HF_SEMAPHORE_UNDO);
+    pid_t child = start_ready(take_two_and_wait, semaphore(0));
+    assert_ok(hf_semaphore_fini(semaphore(0)));
+    store_release(&bytes->kind, LOCK_UNDO);
+    store_release(&bytes->count, UINT64_C(4711));
+    (void)kill_and_reap(child);
+    assert_ok(hf_segment_recover(stage, NULL));
+    assert_int_equal(load_relaxed(&bytes->count), 4711);
+    clear_stage();
+}
+
+/* Nor is one the lock that a dead one may have waited for there. */
+TEST(a_plain_one_does_not_name_its_place)
+{
+    set_stage(64 * KIB);
+    struct semaphore *bytes = (struct semaphore *)(void *)semaphore(0);
+    assert_ok(hf_mutex_lock((hf_mutex *)(void *)semaphore(0)));
+    assert_ok(hf_mutex_unlock((hf_mutex *)(void *)semaphore(0)));
+    assert_true(load_relaxed(&bytes->self) != 0);
+    set_semaphore(0, 3, 0);
+    assert_int_equal(load_relaxed(&bytes->self), 0);
     clear_stage();
 }
 

@@ -80,14 +80,26 @@ static int act_init(struct arena *arena)
     return hf_barrier_init(barrier_of(arena), 2);
 }
 
+/* Who recovers the dead is not to take what it was for a barrier. */
 static int act_fini(struct arena *arena)
 {
-    return hf_barrier_fini(barrier_of(arena));
+    int error = hf_barrier_fini(barrier_of(arena));
+    return error == 0 && load_relaxed(&bytes_of(arena)->self) != 0 ? 1 : error;
 }
 
 static int act_join(struct arena *arena)
 {
     return hf_barrier_join(barrier_of(arena));
+}
+
+static int act_join_broken(struct arena *arena)
+{
+    return hf_barrier_join(barrier_of(arena)) == -ESRCH ? 0 : 1;
+}
+
+static int act_trywait_broken(struct arena *arena)
+{
+    return hf_barrier_trywait(barrier_of(arena)) == -ESRCH ? 0 : 1;
 }
 
 static int act_wait(struct arena *arena)
@@ -117,6 +129,15 @@ static int act_leave(struct arena *arena)
     int error = hf_barrier_leave(barrier_of(arena));
     require(participant_of(arena->segment->view, &p) == 0, "participant");
     return error == 0 && load_relaxed(&p->slot->holds_top) != 0 ? 1 : error;
+}
+
+/* Not of this epoch, and then of none. */
+static int act_leave_after_a_reset(struct arena *arena)
+{
+    struct participant *p;
+    int error = hf_barrier_leave(barrier_of(arena));
+    require(participant_of(arena->segment->view, &p) == 0, "participant");
+    return error == -EPERM && load_relaxed(&p->slot->holds_top) == 0 ? 0 : 1;
 }
 
 static int act_reset(struct arena *arena)
@@ -218,6 +239,15 @@ static outcome judge_leave(struct arena *copy)
     return if_it_works(copy, it.broken ? OUTCOME_BEFORE : OUTCOME_AFTER);
 }
 
+/* A barrier that it is no member of is as it was. */
+static outcome judge_not_left(struct arena *copy)
+{
+    struct seen it = look(copy);
+    return !it.broken && it.expected == 2 && it.arrived == 0 && it.generation == 0
+               ? if_it_works(copy, OUTCOME_BEFORE)
+               : bad("one who was a member before a reset counts");
+}
+
 static outcome judge_reset(struct arena *copy)
 {
     struct seen it = look(copy);
@@ -286,6 +316,22 @@ static const struct scenario scenarios[] = {
      .act = act_wait_broken,
      .no_effect = true,
      .judge = judge_broken},
+    {.name = "barrier.trywait.beside_a_dead",
+     .call = "hf_barrier_trywait",
+     ON_A_BOARD,
+     .set_up = make_with_a_dead,
+     .prepare = take_slot,
+     .act = act_trywait_broken,
+     .no_effect = true,
+     .judge = judge_broken},
+    {.name = "barrier.join.beside_a_dead",
+     .call = "hf_barrier_join",
+     ON_A_BOARD,
+     .set_up = make_with_a_dead,
+     .prepare = take_slot,
+     .act = act_join_broken,
+     .no_effect = true,
+     .judge = judge_broken},
     {.name = "barrier.wait.when_broken",
      .call = "hf_barrier_timedwait",
      ON_A_BOARD,
@@ -316,6 +362,14 @@ static const struct scenario scenarios[] = {
      .prepare = join,
      .act = act_leave,
      .judge = judge_leave},
+    {.name = "barrier.leave.after_a_reset",
+     .call = "hf_barrier_leave",
+     ON_A_BOARD,
+     .set_up = make_for_two,
+     .prepare = join_and_reset,
+     .act = act_leave_after_a_reset,
+     .no_effect = true,
+     .judge = judge_not_left},
     {.name = "barrier.reset",
      .call = "hf_barrier_reset",
      ON_A_BOARD,

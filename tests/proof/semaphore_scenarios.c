@@ -63,6 +63,13 @@ static void prepare_two_held(struct arena *arena)
     take(arena, 2);
 }
 
+/* It was a semaphore, and the victim has one of its permits. */
+static void prepare_one_held_of_what_is_over(struct arena *arena)
+{
+    take(arena, 1);
+    require(hf_semaphore_fini(semaphore_of(arena)) == 0, "fini");
+}
+
 static void prepare_with_waiters(struct arena *arena)
 {
     take(arena, 1);
@@ -96,6 +103,19 @@ static void leave_a_dead_holder(struct arena *arena)
 {
     make_undo(arena);
     leave_a_dead(arena, die_holding_two);
+}
+
+/* None is left but what the dead one had. */
+static void leave_a_dead_holder_of_all(struct arena *arena)
+{
+    make_undo(arena);
+    leave_a_dead(arena, prepare_none_left);
+}
+
+static void leave_a_dead_holder_of_what_is_over(struct arena *arena)
+{
+    leave_a_dead_holder(arena);
+    require(hf_semaphore_fini(semaphore_of(arena)) == 0, "fini");
 }
 
 static void leave_a_dead_giver(struct arena *arena)
@@ -186,9 +206,15 @@ static int act_recover(struct arena *arena)
     return hf_segment_recover(arena->segment, NULL);
 }
 
+/* Who recovers the dead is not to take what is no semaphore of that kind for one, or for a lock. */
+static int if_placeless(struct arena *arena, int error)
+{
+    return error == 0 && load_relaxed(&bytes_of(arena)->self) != 0 ? 1 : error;
+}
+
 static int act_init_plain(struct arena *arena)
 {
-    return hf_semaphore_init(semaphore_of(arena), PERMITS, 0);
+    return if_placeless(arena, hf_semaphore_init(semaphore_of(arena), PERMITS, 0));
 }
 
 static int act_init_undo(struct arena *arena)
@@ -198,7 +224,7 @@ static int act_init_undo(struct arena *arena)
 
 static int act_fini(struct arena *arena)
 {
-    return hf_semaphore_fini(semaphore_of(arena));
+    return if_placeless(arena, hf_semaphore_fini(semaphore_of(arena)));
 }
 
 /* ---- judging ----------------------------------------------------------------------------- */
@@ -351,11 +377,25 @@ static const struct scenario scenarios[] = {
      .prepare = join,
      .act = act_init_undo,
      .judge = judge_beginning},
+    {.name = "semaphore.init.undo_over_ones_own_hold",
+     .call = "hf_semaphore_init",
+     ON_A_BOARD,
+     .set_up = make_undo,
+     .prepare = prepare_one_held_of_what_is_over,
+     .act = act_init_undo,
+     .judge = judge_beginning},
+    {.name = "semaphore.init.undo_over_a_dead_ones_hold",
+     .call = "hf_semaphore_init",
+     ON_A_BOARD,
+     .set_up = leave_a_dead_holder_of_what_is_over,
+     .prepare = join,
+     .act = act_init_undo,
+     .judge = judge_beginning},
     {.name = "semaphore.fini",
      .call = "hf_semaphore_fini",
      ON_A_BOARD,
      .set_up = make_undo,
-     .prepare = prepare,
+     .prepare = prepare_one_held,
      .act = act_fini,
      .judge = judge_ending},
     COMES_BACK("wait", "hf_semaphore_wait", prepare, act_wait),
@@ -402,6 +442,14 @@ static const struct scenario scenarios[] = {
      .set_up = leave_a_dead_holder,
      .prepare = join,
      .act = act_wait,
+     .no_effect = true,
+     .judge = judge_all_back},
+    {.name = "semaphore.undo.trywait.after_a_dead_one",
+     .call = "hf_semaphore_trywait",
+     ON_A_BOARD,
+     .set_up = leave_a_dead_holder_of_all,
+     .prepare = join,
+     .act = act_trywait,
      .no_effect = true,
      .judge = judge_all_back},
     {.name = "semaphore.undo.recover",
