@@ -69,7 +69,9 @@ typedef struct hf_rwlock {
 /* Makes a lock of memory that is not all zero. Nobody may be using it. */
 HF_API int hf_rwlock_init(hf_rwlock *lock);
 
-/* Ends it: from now on -EINVAL. -EBUSY while someone holds it in any way. */
+/* Ends it: from now on -EINVAL, also for those who are waiting. -EBUSY while someone holds it in
+   any way. Memory that was a lock becomes something else only after this: who died waiting for it,
+   or holding it, is recovered by what is written there. */
 HF_API int hf_rwlock_fini(hf_rwlock *lock);
 
 /* ---- shared ------------------------------------------------------------------------------ */
