@@ -38,7 +38,9 @@
  *
  * Who jumps out of a call on it, and then calls hf_thread_recover, holds it as before the call, as
  * after it, or not at all. The unlocks tell (-EPERM), and of one that it may hold shared more than
- * once hf_rwlock_held_shared. Who was still waiting holds it as before.
+ * once hf_rwlock_held_shared. Who was still waiting holds it as before. Only who had it upgradably
+ * and shared as well, and jumps out of the downgrade to shared, may have it upgradably still and
+ * shared once more than before.
  */
 #ifndef HOLDFAST_RWLOCK_H
 #define HOLDFAST_RWLOCK_H
