@@ -66,7 +66,8 @@ typedef struct hf_condition {
 /* Makes one of memory that is not all zero. Nobody may be using it. */
 HF_API int hf_condition_init(hf_condition *condition);
 
-/* Ends it: from now on -EINVAL. Those who wait go on. */
+/* Ends it: from now on -EINVAL. Those who wait go on. Before its memory becomes something else, as
+   hf_mutex_fini. */
 HF_API int hf_condition_fini(hf_condition *condition);
 
 /* Waits for ever. */

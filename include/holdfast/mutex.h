@@ -47,7 +47,9 @@ typedef struct hf_mutex {
 /* Makes a mutex of memory that is not all zero. Nobody may be using it. */
 HF_API int hf_mutex_init(hf_mutex *mutex);
 
-/* Ends it: from now on -EINVAL. -EBUSY while someone holds it. */
+/* Ends it: from now on -EINVAL, also for those who are waiting. -EBUSY while someone holds it.
+   Memory that was a mutex becomes something else only after this: who died waiting for it, or
+   holding it, is recovered by what is written there. */
 HF_API int hf_mutex_fini(hf_mutex *mutex);
 
 /* Waits for ever. 0; -EOWNERDEAD: held, see above; -ENOTRECOVERABLE; -EDEADLK: this thread has it.

@@ -44,7 +44,9 @@ typedef struct hf_once {
 /* Makes one, not done yet, of memory that is not all zero. Nobody may be using it. */
 HF_API int hf_once_init(hf_once *once);
 
-/* Ends it: from now on -EINVAL. -EBUSY while someone is at it. */
+/* Ends it: from now on -EINVAL, also for those who are waiting. -EBUSY while someone is at it.
+   Memory that was a once becomes something else only after this: who died waiting for it, or at it,
+   is recovered by what is written there. */
 HF_API int hf_once_fini(hf_once *once);
 
 /*

@@ -42,7 +42,9 @@ typedef struct hf_recursive_mutex {
 /* Makes one of memory that is not all zero. Nobody may be using it. */
 HF_API int hf_recursive_mutex_init(hf_recursive_mutex *mutex);
 
-/* Ends it: from now on -EINVAL. -EBUSY while someone holds it. */
+/* Ends it: from now on -EINVAL, also for those who are waiting. -EBUSY while someone holds it.
+   Memory that was a recursive mutex becomes something else only after this: who died waiting for
+   it, or holding it, is recovered by what is written there. */
 HF_API int hf_recursive_mutex_fini(hf_recursive_mutex *mutex);
 
 /* Waits for ever, unless this thread has it. 0; -EOWNERDEAD: held, once; -ENOTRECOVERABLE;

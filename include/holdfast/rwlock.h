@@ -38,7 +38,9 @@
  *
  * Who jumps out of a call on it, and then calls hf_thread_recover, holds it as before the call, as
  * after it, or not at all. The unlocks tell (-EPERM), and of one that it may hold shared more than
- * once hf_rwlock_held_shared. Who was still waiting holds it as before.
+ * once hf_rwlock_held_shared. Who was still waiting holds it as before. Only who had it upgradably
+ * and shared as well, and jumps out of the downgrade to shared, may have it upgradably still and
+ * shared once more than before.
  */
 #ifndef HOLDFAST_RWLOCK_H
 #define HOLDFAST_RWLOCK_H
@@ -69,7 +71,9 @@ typedef struct hf_rwlock {
 /* Makes a lock of memory that is not all zero. Nobody may be using it. */
 HF_API int hf_rwlock_init(hf_rwlock *lock);
 
-/* Ends it: from now on -EINVAL. -EBUSY while someone holds it in any way. */
+/* Ends it: from now on -EINVAL, also for those who are waiting. -EBUSY while someone holds it in
+   any way. Memory that was a lock becomes something else only after this: who died waiting for it,
+   or holding it, is recovered by what is written there. */
 HF_API int hf_rwlock_fini(hf_rwlock *lock);
 
 /* ---- shared ------------------------------------------------------------------------------ */

@@ -154,6 +154,12 @@ void lock_tell_left(struct lock *lock)
 
 /* ---- taking ------------------------------------------------------------------------------ */
 
+int lock_is_over(const struct lock *lock)
+{
+    (void)load_acquire(&lock->word); /* partner: lock_end, by lock_clear_owner */
+    return load_relaxed(&lock->kind) == LOCK_DESTROYED ? -EINVAL : -ENOTRECOVERABLE;
+}
+
 /* Tries the word once. 1: somebody has it; otherwise the result of the call. `seen`: the word. */
 static int try_word(struct participant *p, struct lock *lock, uint32_t flags, uint32_t *seen)
 {
@@ -166,7 +172,10 @@ static int try_word(struct participant *p, struct lock *lock, uint32_t flags, ui
         }
     }
     *seen = word;
-    return (word & LOCK_GIVEN_UP) != 0 ? -ENOTRECOVERABLE : 1;
+    if ((word & LOCK_GIVEN_UP) != 0) {
+        return lock_is_over(lock);
+    }
+    return load_relaxed(&lock->kind) == LOCK_DESTROYED ? -EINVAL : 1; /* it died ending the lock */
 }
 
 bool lock_may_spin(void)
@@ -347,5 +356,5 @@ int lock_take_own(struct participant *p, struct lock *lock, uint64_t offset, int
         (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
         return 0;
     }
-    return error == -ENOTRECOVERABLE ? -EBADMSG : error;
+    return error == -ENOTRECOVERABLE || error == -EINVAL ? -EBADMSG : error;
 }

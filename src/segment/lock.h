@@ -39,6 +39,7 @@
 #define lock_wait_beside hf_lock_wait_beside
 #define lock_tell_left   hf_lock_tell_left
 #define lock_reopen      hf_lock_reopen
+#define lock_is_over     hf_lock_is_over
 #define lock_is_at       hf_lock_is_at
 #define lock_is_held     hf_lock_is_held
 #define lock_clear_owner hf_lock_clear_owner
@@ -110,6 +111,9 @@ static inline lock_verdict lock_verdict_at_end(uint64_t next, bool committed)
 
 /* Is that a lock, and no memory that was one and is used for something else? */
 bool lock_is_at(const struct lock *lock, uint64_t offset);
+
+/* Why nobody gets it, whose word is given up: -ENOTRECOVERABLE; -EINVAL: fini has ended it. */
+int lock_is_over(const struct lock *lock);
 
 /* Is the lock in the slot's list? */
 bool lock_is_held(struct view *view, const struct slot *slot, uint64_t offset);

@@ -15,7 +15,8 @@
  * before. A waiter that is not asleep yet at (6) or (10) finds the word changed at (3). One that
  * has come after (5) and fallen asleep before (7) changes nothing that (7) could see: it is for
  * such that there is (8). And one that has come then and is not asleep at (8) must not find the
- * word that it has seen again, when another waiter's (1) has set WAITERS: hence the 1 at (7).
+ * word that it has seen again, when another waiter's (1) has set WAITERS: hence the 1 at (7). For
+ * the same reason the word is not 0 again when a condition that has ended is made anew.
  *
  * Nothing is owed by anyone: who dies before it wakes others, and who dies after it was woken, has
  * changed the word before, and whoever sleeps sees that when its slice ends. So a condition is in
@@ -23,6 +24,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <string.h>
 
 #include "holdfast/condition.h"
 #include "os/os.h"
@@ -43,9 +45,24 @@ static struct lock *lock_of(hf_condition *condition)
     return (struct lock *)(void *)condition;
 }
 
+/* As lock_init, but the word counts on: who waited before its end, and is not asleep yet, must not
+   find the word that it has seen again. */
 int hf_condition_init(hf_condition *condition)
 {
-    return lock_init(lock_of(condition));
+    struct participant *p;
+    uint64_t offset;
+    struct condition *c = condition_of(condition);
+    int error = enter_new_lock(lock_of(condition), &p, &offset);
+    if (error != 0) {
+        return error;
+    }
+    HF_LOG_STORE(&c->word, 0);
+    uint32_t turn = load_relaxed(&c->turn);
+    store_relaxed(&c->turn, (turn + CONDITION_NEXT) & ~CONDITION_WAITERS);
+    memset(c->unused, 0, sizeof c->unused);
+    HF_LOG_STORE(&c->self, offset);
+    HF_LOG_STORE(&c->kind, LOCK_FRESH);
+    return call_end(p, 0);
 }
 
 /* ---- notifying --------------------------------------------------------------------------- */

@@ -2,10 +2,10 @@
 /*
  * The bytes of a condition: 32, all zero when it was never used.
  *
- *     0  word    0: memory that was a lock, and is remembered as one by the dead, is free
+ *     0  word    0, and after fini as a lock's: memory that the dead remember as a lock is free
  *     4  kind    as a lock's
  *     8  self    as a lock's
- *    16  turn    notifications << 1 | CONDITION_WAITERS
+ *    16  turn    notifications << 1 | CONDITION_WAITERS; init counts on from what is there
  *    20  0
  */
 #ifndef HF_SYNC_CONDITION_LAYOUT_H

@@ -633,6 +633,26 @@ TEST(what_is_no_condition_is_refused_and_the_lock_stays_held)
     clear_stage();
 }
 
+/* What is `seen`: whoever begins to wait with that, and is held up before it sleeps, must not find
+   it again, whoever else waits on the condition that is made in the place of the first. */
+TEST(no_waiter_sleeps_on_when_it_is_ended_and_made_anew_before_it_sleeps)
+{
+    set_scene();
+    struct condition *bytes = (struct condition *)(void *)condition;
+    lock_it();
+    assert_error(hf_condition_timedwait(condition, the_lock(), 0), -ETIMEDOUT);
+    uint32_t seen = load_acquire(&bytes->turn);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_ok(hf_condition_fini(condition));
+        assert_ok(hf_condition_init(condition));
+        assert_error(hf_condition_timedwait(condition, the_lock(), 0), -ETIMEDOUT);
+        assert_true((load_acquire(&bytes->turn) & CONDITION_WAITERS) != 0);
+        assert_int_not_equal(load_acquire(&bytes->turn), seen);
+    }
+    unlock_it();
+    clear_stage();
+}
+
 static int wait_until_it_ends(void *unused)
 {
     (void)unused;

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The long way to a lock, its beginning and its end. */
 #include "sync/enter.h"
+#include "segment/recovery.h"
+
+/* A dead owner may be recovered by one that dies as well: but not so often in a row. */
+#define LOOKS_MAX 64u
 
 /* The way that needs no trust in the lock: by its address. A lock of all zero is told its place
  * here. */
@@ -40,6 +44,35 @@ int enter_lock_slowly(struct lock *lock, uint32_t kind, struct participant **par
     return call_begin(*participant);
 }
 
+/* Of an owner that is dead, or that another is recovering already: true, look again. */
+static bool settle_dead(struct participant *p, struct lock *lock, uint32_t word)
+{
+    uint32_t owner = word & LOCK_OWNER;
+    presence there = presence_of(p->view, owner, true, NULL);
+    const struct slot *slot = view_slot(p->view, owner);
+    uint32_t by = slot == NULL ? 0 : claim_by(load_relaxed(&slot->claim));
+    if (there == PRESENCE_DEAD) {
+        (void)recovery_of(p, owner);
+    } else if (there == PRESENCE_ALIVE && by != owner && by != p->number) {
+        (void)lock_wait_beside(p, owner, &lock->word, word, INT64_MAX);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* What else a dead owner held is found through the lock: it is recovered before the lock is written
+   anew. */
+static void settle_owner(struct participant *p, struct lock *lock, uint64_t offset)
+{
+    uint32_t word;
+    unsigned looks = 0;
+    do {
+        word = load_acquire(&lock->word); /* partner: lock_clear_owner */
+    } while (lock_is_at(lock, offset) && (word & LOCK_OWNER) != 0 &&
+             (word & LOCK_OWNER) != p->number && settle_dead(p, lock, word) && ++looks < LOOKS_MAX);
+}
+
 int enter_new_lock(struct lock *lock, struct participant **participant, uint64_t *offset)
 {
     struct participant *p;
@@ -57,6 +90,7 @@ int enter_new_lock(struct lock *lock, struct participant **participant, uint64_t
     if (place / SEGMENT_PAGE < p->view->first_page || !view_holds(p->view, place, sizeof *lock)) {
         return call_end(p, -EINVAL);
     }
+    settle_owner(p, lock, place);
     *participant = p;
     *offset = place;
     return 0;
@@ -80,6 +114,26 @@ int lock_init(struct lock *lock)
     return call_end(p, 0);
 }
 
+int lock_begin_end(struct participant *p, struct lock *lock, uint64_t offset)
+{
+    HF_LOG_STORE(&p->slot->intent, offset);
+    int result = lock_wait(p, lock, 0);
+    if (result == 0 || result == -EOWNERDEAD || result == -ENOTRECOVERABLE) {
+        return 0;
+    }
+    HF_LOG_STORE(&p->slot->intent, 0);
+    return result == -EDEADLK ? -EBUSY : result;
+}
+
+void lock_end(struct participant *p, struct lock *lock)
+{
+    HF_LOG_STORE(&lock->kind, LOCK_DESTROYED);
+    HF_LOG_STORE(&lock->self, 0); /* for the intents of who waited for it, and died */
+    (void)fetch_or_relaxed(&lock->word, LOCK_GIVEN_UP);
+    lock_clear_owner(lock, LOCK_AS_IT_IS);
+    HF_LOG_STORE(&p->slot->intent, 0);
+}
+
 int lock_fini(struct lock *lock)
 {
     struct participant *p;
@@ -88,11 +142,11 @@ int lock_fini(struct lock *lock)
     if (error != 0) {
         return error;
     }
-    if ((load_relaxed(&lock->word) & LOCK_OWNER) != 0) {
-        return call_end(p, -EBUSY);
+    error = lock_begin_end(p, lock, offset);
+    if (error == 0) {
+        lock_end(p, lock);
     }
-    HF_LOG_STORE(&lock->kind, LOCK_DESTROYED);
-    return call_end(p, 0);
+    return call_end(p, error);
 }
 
 int lock_wake_and_end(struct participant *p, struct lock *lock)

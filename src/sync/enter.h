@@ -18,6 +18,8 @@
 #define enter_new_lock     hf_enter_new_lock
 #define lock_init          hf_lock_init
 #define lock_fini          hf_lock_fini
+#define lock_begin_end     hf_lock_begin_end
+#define lock_end           hf_lock_end
 #define lock_unlock_slowly hf_lock_unlock_slowly
 #define lock_consistent    hf_lock_consistent
 #define lock_wake_and_end  hf_lock_wake_and_end
@@ -79,12 +81,22 @@ at_once(struct lock *lock, uint32_t kind, uint64_t *offset)
 }
 
 /* Begins a call on memory that is to become a lock: `offset` is where it lies. Its kind and its
-   self are to be stored last. */
+   self are to be stored last. If it is one that a dead one holds, that one is recovered. */
 int enter_new_lock(struct lock *lock, struct participant **participant, uint64_t *offset);
 
 /* hf_mutex_init and hf_mutex_fini, of each kind of lock. */
 int lock_init(struct lock *lock);
 int lock_fini(struct lock *lock);
+
+/*
+ * The two halves of lock_fini. After the first, nobody else gets the lock: it is ours, or its data
+ * was given up before; only the intent says so. -EBUSY: somebody has it. A dead owner is recovered.
+ *
+ * The second leaves the word given up. So who has seen the lock before its end, and tries the word
+ * after it, does not get it, by the short way either: it looks again, and sees the kind.
+ */
+int lock_begin_end(struct participant *p, struct lock *lock, uint64_t offset);
+void lock_end(struct participant *p, struct lock *lock);
 
 /* hf_mutex_consistent, of each kind of exclusive lock; `mask` as for lock_is_ours_as. */
 int lock_consistent(struct lock *lock, uint32_t mask);

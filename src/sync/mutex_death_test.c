@@ -714,6 +714,132 @@ TEST(memory_that_the_dead_waited_for_as_a_mutex_is_left_alone_when_it_is_data)
     clear_stage();
 }
 
+/* One waits for the mutex, and dies: its slot's number, as a word. The mutex is ended then. */
+static uint32_t leave_a_dead_waiter_and_end(hf_mutex *mutex)
+{
+    assert_ok(hf_mutex_init(mutex));
+    assert_ok(hf_mutex_lock(mutex));
+    pid_t waiter = start_ready(wait_for_another, mutex);
+    wait_for_state(waiter, 'S');
+    assert_int_equal(kill_and_reap(waiter), -SIGKILL);
+    assert_ok(hf_mutex_unlock(mutex));
+    assert_ok(hf_mutex_fini(mutex));
+    return load_acquire(&props->result);
+}
+
+TEST(what_an_ended_mutex_becomes_is_left_alone_though_a_dead_one_waited_for_it)
+{
+    set_stage(256 * KIB);
+    unsigned recovered;
+    hf_mutex *mutex = &props->mutex;
+    uint64_t *data = (uint64_t *)(void *)mutex;
+    data[0] = leave_a_dead_waiter_and_end(mutex); /* as if that one held it, and nothing else */
+    uint64_t written = data[0];
+    assert_ok(hf_segment_recover(stage, &recovered));
+    assert_int_equal(recovered, 1);
+    assert_int_equal(data[0], written);
+    clear_stage();
+}
+
+/* Without its end, as where memory that is zero was used as a mutex. */
+TEST(a_latch_where_a_mutex_was_is_left_alone_though_a_dead_one_waited_for_that)
+{
+    set_stage(256 * KIB);
+    unsigned recovered;
+    uint32_t left;
+    hf_latch *latch = (hf_latch *)(void *)&props->mutex;
+    assert_ok(hf_mutex_lock(&props->mutex));
+    pid_t waiter = start_ready(wait_for_another, &props->mutex);
+    wait_for_state(waiter, 'S');
+    assert_int_equal(kill_and_reap(waiter), -SIGKILL);
+    assert_ok(hf_mutex_unlock(&props->mutex));
+    uint32_t number = load_acquire(&props->result);
+    assert_ok(hf_latch_init(latch, number));
+    assert_ok(hf_segment_recover(stage, &recovered));
+    assert_int_equal(recovered, 1);
+    assert_ok(hf_latch_value(latch, &left));
+    assert_int_equal(left, number);
+    clear_stage();
+}
+
+/* ---- the end of a mutex, and a new beginning ----------------------------------------------- */
+
+TEST(a_mutex_that_a_dead_one_holds_can_be_ended)
+{
+    set_stage(256 * KIB);
+    leave_it_to_the_dead(&props->mutex);
+    assert_ok(hf_mutex_fini(&props->mutex));
+    assert_error(hf_mutex_lock(&props->mutex), -EINVAL);
+    leave_it_to_the_dead(&props->more[0]);
+    assert_error(hf_mutex_lock(&props->more[0]), -EOWNERDEAD);
+    assert_ok(hf_mutex_unlock(&props->more[0]));
+    assert_ok(hf_mutex_fini(&props->more[0])); /* given up before */
+    assert_error(hf_mutex_lock(&props->more[0]), -EINVAL);
+    clear_stage();
+}
+
+_Noreturn static int hold_two(void *unused)
+{
+    (void)unused;
+    assert_ok(hf_mutex_lock(&props->more[0]));
+    assert_ok(hf_mutex_lock(&props->mutex));
+    say_ready();
+    wait_for_death();
+}
+
+TEST(what_else_the_dead_held_is_told_of_when_one_of_its_mutexes_is_made_anew)
+{
+    set_stage(256 * KIB);
+    assert_int_equal(kill_and_reap(start_ready(hold_two, NULL)), -SIGKILL);
+    assert_ok(hf_mutex_init(&props->mutex));
+    assert_int_equal(seen_by_another(&props->mutex), 0);
+    assert_error(hf_mutex_timedlock(&props->more[0], SECONDS(10)), -EOWNERDEAD);
+    clear_stage();
+}
+
+_Noreturn static int hold_one_and_wait_for_another(void *unused)
+{
+    (void)unused;
+    assert_ok(hf_mutex_lock(&props->more[0]));
+    say_ready();
+    store_release(&props->result, (uint32_t)-hf_mutex_lock(&props->mutex));
+    store_release(&props->told, 1u);
+    wait_for_death();
+}
+
+/* It is stopped meanwhile, so that it is not fast enough to have the mutex before its end. */
+TEST(who_waits_for_a_mutex_that_is_ended_is_told_and_what_it_holds_goes_on)
+{
+    set_stage(256 * KIB);
+    assert_ok(hf_mutex_lock(&props->mutex));
+    pid_t waiter = start_ready(hold_one_and_wait_for_another, NULL);
+    wait_for_state(waiter, 'S');
+    assert_int_equal(kill(waiter, SIGSTOP), 0);
+    wait_for_state(waiter, 'T');
+    assert_ok(hf_mutex_unlock(&props->mutex));
+    assert_ok(hf_mutex_fini(&props->mutex));
+    assert_int_equal(kill(waiter, SIGCONT), 0);
+    wait_until_told();
+    assert_int_equal(load_acquire(&props->result), EINVAL);
+    assert_ok(hf_mutex_init(&props->mutex));
+    assert_int_equal(kill_and_reap(waiter), -SIGKILL);
+    assert_error(hf_mutex_timedlock(&props->more[0], SECONDS(10)), -EOWNERDEAD);
+    clear_stage();
+}
+
+/* Whoever has seen that it is one, and has not tried its word yet. */
+TEST(the_word_of_an_ended_mutex_is_nobodys_to_take)
+{
+    set_stage(256 * KIB);
+    assert_ok(hf_mutex_lock(&props->mutex));
+    assert_ok(hf_mutex_unlock(&props->mutex));
+    assert_ok(hf_mutex_fini(&props->mutex));
+    struct lock *lock = (struct lock *)(void *)&props->mutex;
+    assert_int_equal(load_acquire(&lock->word), LOCK_GIVEN_UP);
+    assert_int_equal(load_acquire(&lock->self), 0);
+    clear_stage();
+}
+
 /* ---- many deaths ------------------------------------------------------------------------- */
 
 /* Counts under the mutex, in a transaction, what it has done itself and what all have. */

@@ -159,6 +159,15 @@ TEST(who_is_stopped_at_it_is_waited_for_as_long_as_was_said)
     clear_stage();
 }
 
+TEST(one_that_the_dead_was_at_can_be_ended)
+{
+    set_stage(256 * KIB);
+    assert_int_equal(kill_and_reap(start_ready(die_at_it, NULL)), -SIGKILL);
+    assert_ok(hf_once_fini(O));
+    assert_error(hf_once_call(O, count_it, NULL), -EINVAL);
+    clear_stage();
+}
+
 static int call_it_inside(void *result)
 {
     *(int *)result = hf_once_call(O, count_it, NULL);

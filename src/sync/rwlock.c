@@ -96,7 +96,7 @@ static inline int come_in(struct participant *p, struct lock *lock, uint64_t off
     hold_clear(p->slot, place);
     lock_reader_left(lock);
     *seen = word;
-    return (word & LOCK_GIVEN_UP) != 0 ? -ENOTRECOVERABLE : 1;
+    return (word & LOCK_GIVEN_UP) != 0 ? lock_is_over(lock) : 1;
 }
 
 /* The lock is ours, and exclusively. Unlocked in this transaction and kept to its end it can be
@@ -139,6 +139,9 @@ static int wait_to_read(struct participant *p, struct lock *lock, uint64_t offse
         }
         if ((word & LOCK_OWNER) == p->number) {
             return read_beside_oneself(p, lock, offset, place);
+        }
+        if (load_relaxed(&lock->kind) == LOCK_DESTROYED) {
+            return -EINVAL; /* its owner died ending the lock */
         }
         if (last) {
             return timeout_ns == 0 ? -EBUSY : -ETIMEDOUT;
@@ -440,6 +443,23 @@ static int from_shared(struct participant *p, struct lock *lock, uint64_t offset
     return take(p, lock, offset, mode, timeout_ns, place);
 }
 
+/* As who writes, without waiting, and it is in no list. */
+static int end(struct participant *p, struct lock *lock, uint64_t offset)
+{
+    int error = own_hold(p, offset) != HOLDS_MAX ? -EBUSY : drain(p, lock, offset, 0, 0);
+    error = error != 0 ? error : lock_begin_end(p, lock, offset);
+    if (error != 0) {
+        return error;
+    }
+    fence_after_rmw(); /* partner: come_in, lock_reader_left */
+    error = drain(p, lock, offset, 0, 0);
+    if (error != 0) {
+        return give_it_up_again(p, lock, offset, error);
+    }
+    lock_end(p, lock);
+    return 0;
+}
+
 /* ---- the calls --------------------------------------------------------------------------- */
 
 int hf_rwlock_init(hf_rwlock *lock)
@@ -456,12 +476,7 @@ int hf_rwlock_fini(hf_rwlock *rwlock)
     if (error != 0) {
         return error;
     }
-    if ((load_relaxed(&lock->word) & LOCK_OWNER) != 0 ||
-        holds_find(p->view, 1, offset, HOLD_READ) != 0) {
-        return call_end(p, -EBUSY);
-    }
-    HF_LOG_STORE(&lock->kind, LOCK_DESTROYED);
-    return call_end(p, 0);
+    return call_end(p, end(p, lock, offset));
 }
 
 int hf_rwlock_timedrdlock(hf_rwlock *rwlock, int64_t timeout_ns)

@@ -433,3 +433,62 @@ TEST(nothing_is_torn_and_nobody_waits_whoever_is_killed_and_whenever)
     look(told);
     clear_stage();
 }
+
+/* ---- its end ----------------------------------------------------------------------------- */
+
+static void leave_it_to_the_dead(hf_rwlock *lock, int (*have)(void *lock))
+{
+    assert_int_equal(kill_and_reap(start_ready(have, lock)), -SIGKILL);
+}
+
+TEST(a_lock_that_the_dead_hold_can_be_ended)
+{
+    set_stage(256 * KIB);
+    leave_it_to_the_dead(L, write_it);
+    assert_ok(hf_rwlock_fini(L));
+    assert_error(hf_rwlock_rdlock(L), -EINVAL);
+    assert_ok(hf_rwlock_init(L));
+    leave_it_to_the_dead(L, have_it_upgradably);
+    leave_it_to_the_dead(L, read_it);
+    leave_it_to_the_dead(L, read_it);
+    assert_ok(hf_rwlock_fini(L));
+    assert_error(hf_rwlock_wrlock(L), -EINVAL);
+    assert_ok(hf_rwlock_init(L));
+    leave_it_to_the_dead(L, read_it);
+    pid_t reader = start_ready(read_it, L);
+    assert_error(hf_rwlock_fini(L), -EBUSY); /* one lives */
+    assert_int_equal(kill_and_reap(reader), -SIGKILL);
+    assert_ok(hf_rwlock_fini(L));
+    clear_stage();
+}
+
+static int read_and_say(void *lock)
+{
+    say_ready();
+    return -hf_rwlock_rdlock(lock);
+}
+
+static int write_and_say(void *lock)
+{
+    say_ready();
+    return -hf_rwlock_wrlock(lock);
+}
+
+TEST(who_waits_for_a_lock_that_is_ended_is_told)
+{
+    int (*const wait[])(void *) = {read_and_say, write_and_say};
+    set_stage(256 * KIB);
+    for (size_t i = 0; i < sizeof wait / sizeof wait[0]; i++) {
+        assert_ok(hf_rwlock_init(L));
+        assert_ok(hf_rwlock_wrlock(L));
+        pid_t waiter = start_ready(wait[i], L);
+        wait_for_state(waiter, 'S');
+        assert_int_equal(kill(waiter, SIGSTOP), 0);
+        wait_for_state(waiter, 'T');
+        assert_ok(hf_rwlock_wrunlock(L));
+        assert_ok(hf_rwlock_fini(L));
+        assert_int_equal(kill(waiter, SIGCONT), 0);
+        assert_int_equal(wait_child_for(waiter, 10000), EINVAL);
+    }
+    clear_stage();
+}

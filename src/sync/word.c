@@ -7,6 +7,7 @@ int word_init(struct word *word, uint32_t value)
     if (word == NULL || (uintptr_t)word % _Alignof(struct word) != 0) {
         return -EINVAL;
     }
+    HF_LOG_STORE(&word->self, 0); /* for the intents of who waited for what was here, and died */
     HF_LOG_STORE(&word->word, value);
     HF_LOG_STORE(&word->kind, LOCK_FRESH);
     return 0;

@@ -5,7 +5,8 @@
  *
  *     0  word   see below     by compare-and-swap of anyone
  *     4  kind   LOCK_FRESH, LOCK_DESTROYED     by init and fini
- *     8  unused
+ *     8  self   0: no lock, whatever lay here before     by init
+ *    16  unused
  *
  *     event    bit  0      SET
  *              bits 1-30   counts how often it was set
@@ -26,11 +27,13 @@
 struct word {
     shared_u32 word;
     shared_u32 kind;
-    shared_u64 unused[3];
+    shared_u64 self;
+    shared_u64 unused[2];
 };
 
 HF_LAYOUT(sizeof(struct word) == 32);
 HF_LAYOUT(offsetof(struct word, kind) == 4);
-HF_LAYOUT(offsetof(struct word, unused) == 8);
+HF_LAYOUT(offsetof(struct word, self) == 8);
+HF_LAYOUT(offsetof(struct word, unused) == 16);
 
 #endif
