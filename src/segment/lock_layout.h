@@ -5,11 +5,11 @@
  *
  *     0  word   who has it, and flags       by compare-and-swap of anyone
  *     4  kind   LOCK_*                      by init and fini
- *     8  self   the lock's own offset       by the first user; the same from everyone; fini clears
- * it 16  next   the next lock that the owner holds, and flags      by the owner alone 24  depth  of
- * a recursive mutex: how often more than once its owner has it      by the owner; of a once: 1 when
- * it is done 28  departures   of a reader-writer lock: counts readers that left while it had an
- * owner
+ *     8  self   the lock's own offset       by the first user; the same from everyone; 0 by fini
+ *    16  next   the next lock that the owner holds, and flags      by the owner alone
+ *    24  depth  of a recursive mutex: how often more than once its owner has it      by the owner;
+ *               of a once: 1 when it is done
+ *    28  departures   of a reader-writer lock: counts readers that left while it had an owner
  *
  *     word = owner's slot number | LOCK_WAITERS | LOCK_OWNER_DIED | LOCK_GIVEN_UP
  *            | LOCK_UPGRADABLE | LOCK_CLOSED
