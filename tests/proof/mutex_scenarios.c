@@ -311,6 +311,16 @@ static outcome judge_fini(struct arena *copy)
     return if_whole(copy, OUTCOME_AFTER);
 }
 
+static int act_fini_in_vain(struct arena *arena)
+{
+    return act_fini(arena) == -EBUSY ? 0 : 1;
+}
+
+static outcome judge_held(struct arena *copy)
+{
+    return judge(copy, OUTCOME_BAD, OUTCOME_BEFORE);
+}
+
 /* Before, the death of its owner is told. */
 static outcome judge_fini_after_death(struct arena *copy)
 {
@@ -541,6 +551,13 @@ static const struct scenario scenarios[] = {
      .prepare = prepare,
      .act = act_fini,
      .judge = judge_fini},
+    {.name = "mutex.fini.in_vain",
+     .call = "hf_mutex_fini",
+     ON_A_BOARD,
+     .prepare = prepare_locked,
+     .act = act_fini_in_vain,
+     .no_effect = true,
+     .judge = judge_held},
     {.name = "mutex.fini.of_one_that_a_dead_one_holds",
      .call = "hf_mutex_fini",
      .size = BOARD_SIZE,
