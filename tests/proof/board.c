@@ -39,6 +39,24 @@ void leave_a_dead(struct arena *arena, void (*work)(struct arena *arena))
     require(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status), "the dead one died otherwise");
 }
 
+void want_lock(struct arena *arena, const void *lock)
+{
+    struct participant *p;
+    require(participant_of(arena->segment->view, &p) == 0, "participant");
+    store_relaxed(&p->slot->intent, hf_segment_offset(arena->segment, lock).value);
+}
+
+uint32_t who_wants_lock(struct arena *arena, const void *lock)
+{
+    struct view *view = arena->segment->view;
+    uint64_t offset = hf_segment_offset(arena->segment, lock).value;
+    uint32_t n = view_slots(view);
+    while (n > 0 && load_relaxed(&view_slot(view, n)->intent) != offset) {
+        n--;
+    }
+    return n;
+}
+
 static void wait_for_the_sleeper(struct board *board)
 {
     struct timespec moment = {.tv_nsec = 200000};

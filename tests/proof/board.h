@@ -78,6 +78,11 @@ struct board *board_of(struct arena *arena);
 /* A child that does the work and is then killed with SIGKILL, for good. */
 void leave_a_dead(struct arena *arena, void (*work)(struct arena *arena));
 
+/* Of a child: from now on it is as one that waits for a lock there. And the number of the slot that
+   does so, as a word that such a lock would have; 0: it has been recovered. */
+void want_lock(struct arena *arena, const void *lock);
+uint32_t who_wants_lock(struct arena *arena, const void *lock);
+
 /* A child that does the work, and then does nothing for as long as the proof runs. */
 void leave_alive(struct arena *arena, void (*work)(struct arena *arena));
 

@@ -192,9 +192,10 @@ static outcome judge_waiting(struct arena *copy)
 
 /* ---- init and fini ----------------------------------------------------------------------- */
 
+/* As a lock it would have an owner, and not be given up. */
 static void make_rubbish(struct arena *arena)
 {
-    memset(condition_of(arena), 0xa5, sizeof(hf_condition));
+    memset(condition_of(arena), 0x55, sizeof(hf_condition));
 }
 
 static int act_init(struct arena *arena)
@@ -213,7 +214,10 @@ static outcome judge_being(struct arena *copy, outcome there_is, outcome none_is
     if (error != 0 && error != -EINVAL) {
         return bad("half a condition: %s", hf_strerror(error));
     }
-    require(error == 0 || act_init(copy) == 0, "init");
+    if (error == 0 && act_fini(copy) != 0) {
+        return bad("it cannot be ended");
+    }
+    require(act_init(copy) == 0, "init");
     return if_it_works(copy, error == 0 ? there_is : none_is);
 }
 

@@ -192,6 +192,35 @@ static outcome judge_latch_init(struct arena *copy)
     return judge_latch(copy, NO_LATCH, COUNT);
 }
 
+static void die_wanting_a_lock(struct arena *arena)
+{
+    hf_mutex *mutex = (hf_mutex *)(void *)latch_of(arena);
+    require(hf_mutex_lock(mutex) == 0 && hf_mutex_unlock(mutex) == 0, "mutex");
+    want_lock(arena, mutex);
+}
+
+/* Where the latch is to be lies a mutex, whose waiter has died. */
+static void leave_a_dead_waiter(struct arena *arena)
+{
+    make_board(arena);
+    leave_a_dead(arena, die_wanting_a_lock);
+}
+
+/* What is left to be counted reads as if the dead one held it. */
+static int act_latch_init_over_a_lock(struct arena *arena)
+{
+    return hf_latch_init(latch_of(arena), who_wants_lock(arena, latch_of(arena)));
+}
+
+static outcome judge_latch_init_over_a_lock(struct arena *copy)
+{
+    uint32_t left;
+    require(hf_segment_recover(copy->segment, NULL) == 0, "recover");
+    require(hf_latch_value(latch_of(copy), &left) == 0, "value");
+    make_latch(copy);
+    return if_whole(copy, left == 0 ? OUTCOME_BEFORE : OUTCOME_AFTER);
+}
+
 static outcome judge_latch_fini(struct arena *copy)
 {
     return judge_latch(copy, COUNT, NO_LATCH);
@@ -407,6 +436,12 @@ static const struct scenario scenarios[] = {
      .set_up = make_rubbish_latch,
      .act = act_latch_init,
      .judge = judge_latch_init},
+    {.name = "latch.init.over_a_lock_that_a_dead_one_waited_for",
+     .call = "hf_latch_init",
+     ON_A_BOARD,
+     .set_up = leave_a_dead_waiter,
+     .act = act_latch_init_over_a_lock,
+     .judge = judge_latch_init_over_a_lock},
     {.name = "latch.fini",
      .call = "hf_latch_fini",
      ON_A_BOARD,

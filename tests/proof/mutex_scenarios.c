@@ -311,6 +311,102 @@ static outcome judge_fini(struct arena *copy)
     return if_whole(copy, OUTCOME_AFTER);
 }
 
+static int act_fini_in_vain(struct arena *arena)
+{
+    return act_fini(arena) == -EBUSY ? 0 : 1;
+}
+
+static outcome judge_held(struct arena *copy)
+{
+    return judge(copy, OUTCOME_BAD, OUTCOME_BEFORE);
+}
+
+/* Before, the death of its owner is told. */
+static outcome judge_fini_after_death(struct arena *copy)
+{
+    int error = have(board_of(copy), 0);
+    if (error == -EOWNERDEAD) {
+        return if_whole(copy, OUTCOME_BEFORE);
+    }
+    if (error != -EINVAL) {
+        return bad("half an end: %d", error);
+    }
+    require(hf_mutex_init(mutex_of(copy)) == 0, "init");
+    return if_whole(copy, OUTCOME_AFTER);
+}
+
+static void die_with_two_locked(struct arena *arena)
+{
+    lock(&board_of(arena)->mutex[1], 0);
+    lock(&board_of(arena)->mutex[0], 0);
+}
+
+static void leave_a_dead_owner_of_two(struct arena *arena)
+{
+    make_board(arena);
+    leave_a_dead(arena, die_with_two_locked);
+}
+
+static void prepare_third_mutex(struct arena *arena)
+{
+    lock(&board_of(arena)->mutex[2], 0);
+    unlock(&board_of(arena)->mutex[2]);
+}
+
+/* Of the other that the dead held its death is told, whoever made the first anew. */
+static outcome judge_init_after_death(struct arena *copy)
+{
+    int first = have(board_of(copy), 0);
+    int second = have(board_of(copy), 1);
+    if (second != -EOWNERDEAD || (first != 0 && first != -EOWNERDEAD)) {
+        return bad("the two give %d and %d", first, second);
+    }
+    return if_whole(copy, first == 0 ? OUTCOME_AFTER : OUTCOME_BEFORE);
+}
+
+static void die_wanting_the_middle(struct arena *arena)
+{
+    want_lock(arena, middle_of(board_of(arena)));
+}
+
+static void leave_a_dead_waiter(struct arena *arena)
+{
+    make_board(arena);
+    prepare_other_mutex(arena);
+    require(hf_thread_leave(arena->segment) == 0, "leave");
+    leave_a_dead(arena, die_wanting_the_middle);
+}
+
+/* As if the dead one held what is there now. */
+static int act_fini_and_use(struct arena *arena)
+{
+    struct lock *lock = middle_of(board_of(arena));
+    uint32_t dead = who_wants_lock(arena, lock);
+    int error = hf_mutex_fini(&board_of(arena)->mutex[1]);
+    store_relaxed(&lock->word, dead | LOCK_CLOSED);
+    store_release(&lock->kind, LOCK_FRESH);
+    return error;
+}
+
+static outcome judge_used_after_its_end(struct arena *copy)
+{
+    struct board *board = board_of(copy);
+    struct lock *lock = middle_of(board);
+    require(hf_segment_recover(copy->segment, NULL) == 0, "recover");
+    uint32_t word = load_acquire(&lock->word);
+    bool written = (word & LOCK_CLOSED) != 0;
+    if (written && (word & LOCK_OWNER) == 0) {
+        return bad("recovery has freed what is no lock any more");
+    }
+    int error = written ? -EINVAL : have(board, 1);
+    if (error != 0 && error != -EINVAL) {
+        return bad("half an end: %d", error);
+    }
+    require(error == 0 || hf_mutex_init(&board->mutex[1]) == 0, "init");
+    (void)have(board, 0);
+    return if_whole(copy, written ? OUTCOME_AFTER : OUTCOME_BEFORE);
+}
+
 #define ON_A_BOARD                                                                                 \
     .size = BOARD_SIZE, .maximum = BOARD_SIZE, .set_up = make_board, .contend = contend_for_mutex, \
     .early = take_a_page
@@ -455,5 +551,42 @@ static const struct scenario scenarios[] = {
      .prepare = prepare,
      .act = act_fini,
      .judge = judge_fini},
+    {.name = "mutex.fini.in_vain",
+     .call = "hf_mutex_fini",
+     ON_A_BOARD,
+     .prepare = prepare_locked,
+     .act = act_fini_in_vain,
+     .no_effect = true,
+     .judge = judge_held},
+    {.name = "mutex.fini.of_one_that_a_dead_one_holds",
+     .call = "hf_mutex_fini",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
+     .early = take_a_page,
+     .set_up = leave_a_dead_owner,
+     .prepare = prepare_other_mutex,
+     .act = act_fini,
+     .judge = judge_fini_after_death},
+    {.name = "mutex.fini.and_the_memory_is_used_again",
+     .call = "hf_mutex_fini",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
+     .early = take_a_page,
+     .set_up = leave_a_dead_waiter,
+     .prepare = prepare,
+     .act = act_fini_and_use,
+     .judge = judge_used_after_its_end},
+    {.name = "mutex.init.of_one_that_a_dead_one_holds",
+     .call = "hf_mutex_init",
+     .size = BOARD_SIZE,
+     .maximum = BOARD_SIZE,
+     .contend = contend_for_mutex,
+     .early = take_a_page,
+     .set_up = leave_a_dead_owner_of_two,
+     .prepare = prepare_third_mutex,
+     .act = act_init,
+     .judge = judge_init_after_death},
 };
 const struct scenario_table mutex_scenarios = SCENARIO_TABLE(scenarios);

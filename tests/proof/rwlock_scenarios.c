@@ -1202,5 +1202,12 @@ static const struct scenario scenarios[] = {
      .prepare = prepare,
      .act = act_fini,
      .judge = judge_fini},
+    {.name = "rwlock.fini.of_one_that_a_dead_one_reads",
+     .call = "hf_rwlock_fini",
+     ON_A(leave_a_dead_reader),
+     .contend = contend,
+     .prepare = prepare_other,
+     .act = act_fini,
+     .judge = judge_fini},
 };
 const struct scenario_table rwlock_scenarios = SCENARIO_TABLE(scenarios);
