@@ -83,10 +83,8 @@ static void set_hold(struct slot *slot, uint64_t hold)
 {
     uint64_t before;
     uint32_t place = hold_find_or_place(slot, hold & HOLD_OFFSET, HOLD_PERMITS, &before);
-    if (hold_count(hold) == 0 && before != HOLD_NONE) {
-        hold_clear(slot, place);
-    } else if (hold_count(hold) != 0 && place < HOLDS_MAX) {
-        hold_set(slot, place, hold);
+    if (place < HOLDS_MAX) {
+        hold_replace(slot, place, before, hold);
     }
 }
 

@@ -153,10 +153,8 @@ counter_change(const struct counter *c, int64_t delta, uint64_t held, uint64_t f
                    number << UPDATE_NUMBER_SHIFT | UPDATE_OPEN); /* partner: acknowledge */
     int error = counter_replace(c, delta, flags, was);
     crash_fence();
-    if (error == 0 && held != 0) {
-        hold_set(slot, c->place, hold);
-    } else if (error == 0 && c->hold != HOLD_NONE) {
-        hold_clear(slot, c->place);
+    if (error == 0) {
+        hold_replace(slot, c->place, c->hold, hold);
     }
     counter_close(slot);
     return error;

@@ -103,6 +103,17 @@ static inline void hold_clear(struct slot *slot, uint32_t place)
     }
 }
 
+/* At a place of hold_find_or_place, where `before` stands, so many instead: none, if the count in
+   `hold` is 0. */
+static inline void hold_replace(struct slot *slot, uint32_t place, uint64_t before, uint64_t hold)
+{
+    if (hold_count(hold) != 0) {
+        hold_set(slot, place, hold);
+    } else if (before != HOLD_NONE) {
+        hold_clear(slot, place);
+    }
+}
+
 /* The first slot, from that number on, that holds that; 0: none does. */
 uint32_t holds_find(struct view *view, uint32_t from, uint64_t offset, uint64_t kind);
 

@@ -684,6 +684,26 @@ TEST(a_death_that_nobody_is_told_of_is_found_by_one_who_has_no_descriptors_left)
 
 /* ---- memory that was a mutex ------------------------------------------------------------- */
 
+/* One waits for the mutex, and dies: its slot's number, as a word. */
+static uint32_t leave_a_dead_waiter(hf_mutex *mutex)
+{
+    assert_ok(hf_mutex_lock(mutex));
+    pid_t waiter = start_ready(wait_for_another, mutex);
+    wait_for_state(waiter, 'S');
+    assert_int_equal(kill_and_reap(waiter), -SIGKILL);
+    assert_ok(hf_mutex_unlock(mutex));
+    return load_acquire(&props->result);
+}
+
+/* The mutex is ended then. */
+static uint32_t leave_a_dead_waiter_and_end(hf_mutex *mutex)
+{
+    assert_ok(hf_mutex_init(mutex));
+    uint32_t number = leave_a_dead_waiter(mutex);
+    assert_ok(hf_mutex_fini(mutex));
+    return number;
+}
+
 TEST(memory_that_the_dead_waited_for_as_a_mutex_is_left_alone_when_it_is_data)
 {
     set_stage(256 * KIB);
@@ -691,18 +711,11 @@ TEST(memory_that_the_dead_waited_for_as_a_mutex_is_left_alone_when_it_is_data)
     unsigned recovered;
     assert_ok(hf_pages_alloc(stage, 4096, link));
     hf_mutex *mutex = hf_segment_at(stage, *link);
-    assert_ok(hf_mutex_init(mutex));
-    assert_ok(hf_mutex_lock(mutex));
-    pid_t waiter = start_ready(wait_for_another, mutex);
-    wait_for_state(waiter, 'S');
-    assert_int_equal(kill_and_reap(waiter), -SIGKILL);
-    assert_ok(hf_mutex_unlock(mutex));
-    assert_ok(hf_mutex_fini(mutex));
+    uint32_t number = leave_a_dead_waiter_and_end(mutex);
     assert_ok(hf_pages_free(stage, 4096, link));
     assert_ok(hf_pages_alloc(stage, 4096, link));
     uint32_t *data = hf_segment_at(stage, *link);
     assert_ptr_equal(data, mutex);
-    uint32_t number = load_acquire(&props->result);
     for (size_t i = 0; i < 1024; i++) { /* as if that one held what is here */
         data[i] = number;
     }
@@ -712,19 +725,6 @@ TEST(memory_that_the_dead_waited_for_as_a_mutex_is_left_alone_when_it_is_data)
         assert_int_equal(data[i], number);
     }
     clear_stage();
-}
-
-/* One waits for the mutex, and dies: its slot's number, as a word. The mutex is ended then. */
-static uint32_t leave_a_dead_waiter_and_end(hf_mutex *mutex)
-{
-    assert_ok(hf_mutex_init(mutex));
-    assert_ok(hf_mutex_lock(mutex));
-    pid_t waiter = start_ready(wait_for_another, mutex);
-    wait_for_state(waiter, 'S');
-    assert_int_equal(kill_and_reap(waiter), -SIGKILL);
-    assert_ok(hf_mutex_unlock(mutex));
-    assert_ok(hf_mutex_fini(mutex));
-    return load_acquire(&props->result);
 }
 
 TEST(what_an_ended_mutex_becomes_is_left_alone_though_a_dead_one_waited_for_it)
@@ -748,12 +748,7 @@ TEST(a_latch_where_a_mutex_was_is_left_alone_though_a_dead_one_waited_for_that)
     unsigned recovered;
     uint32_t left;
     hf_latch *latch = (hf_latch *)(void *)&props->mutex;
-    assert_ok(hf_mutex_lock(&props->mutex));
-    pid_t waiter = start_ready(wait_for_another, &props->mutex);
-    wait_for_state(waiter, 'S');
-    assert_int_equal(kill_and_reap(waiter), -SIGKILL);
-    assert_ok(hf_mutex_unlock(&props->mutex));
-    uint32_t number = load_acquire(&props->result);
+    uint32_t number = leave_a_dead_waiter(&props->mutex);
     assert_ok(hf_latch_init(latch, number));
     assert_ok(hf_segment_recover(stage, &recovered));
     assert_int_equal(recovered, 1);

@@ -235,15 +235,13 @@ static __attribute__((noinline)) int wait_undo(struct semaphore *semaphore, int6
     return call_end(p, error);
 }
 
-/* From at_once on. */
-static inline __attribute__((always_inline)) int wait_undo_at_once(struct participant *p,
-                                                                   struct semaphore *semaphore,
-                                                                   uint64_t offset,
-                                                                   int64_t timeout_ns)
+/* From at_once on; waits for ever. */
+static inline __attribute__((always_inline)) int
+wait_undo_at_once(struct participant *p, struct semaphore *semaphore, uint64_t offset)
 {
     (void)call_begin(p);
     int error = call_end(p, take_undo(p, semaphore, offset, 0));
-    return unlikely(error == -EAGAIN) ? wait_undo(semaphore, timeout_ns) : error;
+    return unlikely(error == -EAGAIN) ? wait_undo(semaphore, HF_FOREVER) : error;
 }
 
 static inline __attribute__((always_inline)) int
@@ -265,16 +263,6 @@ static __attribute__((noinline)) int post_undo(struct semaphore *semaphore, uint
     uint64_t offset;
     int error = enter_lock(head_of(semaphore), LOCK_UNDO, &p, &offset);
     return error != 0 ? error : post_as(p, semaphore, offset, permits);
-}
-
-/* From at_once on. */
-static inline __attribute__((always_inline)) int post_undo_at_once(struct participant *p,
-                                                                   struct semaphore *semaphore,
-                                                                   uint64_t offset,
-                                                                   uint32_t permits)
-{
-    (void)call_begin(p);
-    return post_as(p, semaphore, offset, permits);
 }
 
 /* ---- public ------------------------------------------------------------------------------ */
@@ -369,7 +357,7 @@ int hf_semaphore_wait(hf_semaphore *semaphore)
     }
     uint64_t offset;
     struct participant *p = at_once(head_of(s), LOCK_UNDO, &offset);
-    return likely(p != NULL) ? wait_undo_at_once(p, s, offset, HF_FOREVER)
+    return likely(p != NULL) ? wait_undo_at_once(p, s, offset)
                              : hf_semaphore_timedwait(semaphore, HF_FOREVER);
 }
 
@@ -402,8 +390,11 @@ int hf_semaphore_post(hf_semaphore *semaphore)
     }
     uint64_t offset;
     struct participant *p = at_once(head_of(s), LOCK_UNDO, &offset);
-    return likely(p != NULL) ? post_undo_at_once(p, s, offset, 1)
-                             : hf_semaphore_post_many(semaphore, 1);
+    if (unlikely(p == NULL)) {
+        return hf_semaphore_post_many(semaphore, 1);
+    }
+    (void)call_begin(p);
+    return post_as(p, s, offset, 1);
 }
 
 int hf_semaphore_value(const hf_semaphore *semaphore, uint32_t *value)
