@@ -200,7 +200,8 @@ static void go_in_one_way(unsigned way)
     }
 }
 
-/* Each finds what the others have left, and uses it. */
+/* Each finds what the others have left, and uses it: a few sets of spans go round, since those of
+   who has just gone are not to be had yet. If nobody used them there would be one a round. */
 static void expect_no_growth(unsigned way, unsigned rounds)
 {
     uint64_t most = 0;
@@ -212,7 +213,7 @@ static void expect_no_growth(unsigned way, unsigned rounds)
             most = bytes_used();
         }
     }
-    assert_true(bytes_used() <= most + most / 4);
+    assert_true(bytes_used() <= 2 * most);
     assert_ok(hf_segment_recover(stage, NULL));
     expect_blocks(stage, linked());
     free_links(0, N);
