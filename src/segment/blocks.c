@@ -161,8 +161,8 @@ static int make_locked(struct participant *p, uint64_t heap, uint32_t class, uin
     store_relaxed(&span->owner, heap);
     store_relaxed(&span->shape, span_shape(class, pages));
     for (uint32_t w = 0; w < SPAN_WORDS; w++) {
-        store_relaxed(&span->taken[w], 0);
-        store_relaxed(&span->freed[w], ~span_mask(class_blocks(class, pages), w));
+        store_relaxed(&span->bits[w].taken, 0);
+        store_relaxed(&span->bits[w].freed, ~span_mask(class_blocks(class, pages), w));
     }
     write_entries(view, span, first, span_shape(class, pages), pages);
     HF_LOG_PUBLISH(&span->start, first * SEGMENT_PAGE); /* partner: span_look, block_find */
@@ -238,7 +238,7 @@ bool span_collect(struct view *view, struct span *span)
     }
     uint32_t blocks = class_blocks(look.class, look.pages);
     for (uint32_t w = 0; w < SPAN_WORDS; w++) {
-        freed[w] = load_acquire(&span->freed[w]) & span_mask(blocks, w); /* heap_free_others */
+        freed[w] = load_acquire(&span->bits[w].freed) & span_mask(blocks, w); /* heap_free_others */
         any |= freed[w];
     }
     if (any == 0) {
@@ -247,8 +247,8 @@ bool span_collect(struct view *view, struct span *span)
     leave_what_is_open(view, &look, freed);
     for (uint32_t w = 0; w < SPAN_WORDS; w++) {
         if (freed[w] != 0) {
-            HF_LOG_STORE(&span->taken[w], load_relaxed(&span->taken[w]) & ~freed[w]);
-            (void)fetch_and_relaxed(&span->freed[w], ~freed[w]);
+            HF_LOG_STORE(&span->bits[w].taken, load_relaxed(&span->bits[w].taken) & ~freed[w]);
+            (void)fetch_and_relaxed(&span->bits[w].freed, ~freed[w]);
             crash_fence();
         }
     }
@@ -475,7 +475,7 @@ static void make_free(struct view *view, const struct block *block)
     if (block->span == NULL) {
         doom(view, block->start / SEGMENT_PAGE);
     } else { /* another's */
-        (void)fetch_or_release(&block->span->freed[block->index / 64], block_bit(block));
+        (void)fetch_or_release(&block->span->bits[block->index / 64].freed, block_bit(block));
         crash_fence();
     }
 }
@@ -495,7 +495,7 @@ bool block_is_of(const struct block *block, const struct slot *slot)
 /* Frees one in a span of the slot's. The word as it was. */
 static uint64_t free_own(const struct block *block)
 {
-    shared_u64 *taken = &block->span->taken[block->index / 64];
+    shared_u64 *taken = &block->span->bits[block->index / 64].taken;
     uint64_t was = load_relaxed(taken);
     HF_LOG_STORE(taken, was & ~block_bit(block));
     return was;

@@ -108,8 +108,8 @@ static inline bool block_in_use(const struct block *block)
         return true;
     }
     uint32_t word = block->index / 64;
-    return (load_relaxed(&block->span->taken[word]) & ~load_acquire(&block->span->freed[word]) &
-            block_bit(block)) != 0;
+    return (load_relaxed(&block->span->bits[word].taken) &
+            ~load_acquire(&block->span->bits[word].freed) & block_bit(block)) != 0;
 }
 
 /* Has the heap ended, and been recovered if need be? */

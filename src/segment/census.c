@@ -15,7 +15,7 @@ uint64_t census_of_span(const struct block *look)
     uint64_t used = 0;
     for (uint32_t w = 0; w < SPAN_WORDS; w++) {
         uint64_t in_use =
-            load_relaxed(&look->span->taken[w]) & ~load_relaxed(&look->span->freed[w]);
+            load_relaxed(&look->span->bits[w].taken) & ~load_relaxed(&look->span->bits[w].freed);
         used += (uint64_t)__builtin_popcountll(in_use & span_mask(blocks, w));
     }
     return used;

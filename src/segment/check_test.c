@@ -146,12 +146,12 @@ TEST(bits_that_stand_for_no_block_are_found)
 {
     set_scene();
     struct span *span = small.span;
-    expect_found(&span->taken[0], load_relaxed(&span->taken[0]) | UINT64_C(1) << 40,
+    expect_found(&span->bits[0].taken, load_relaxed(&span->bits[0].taken) | UINT64_C(1) << 40,
                  "bits beyond its blocks");
-    expect_found(&span->taken[3], 1, "bits beyond its blocks");
-    expect_found(&span->freed[0], load_relaxed(&span->freed[0]) & ~(UINT64_C(1) << 63),
+    expect_found(&span->bits[3].taken, 1, "bits beyond its blocks");
+    expect_found(&span->bits[0].freed, load_relaxed(&span->bits[0].freed) & ~(UINT64_C(1) << 63),
                  "bits beyond its blocks");
-    expect_found(&span->freed[3], 0, "bits beyond its blocks");
+    expect_found(&span->bits[3].freed, 0, "bits beyond its blocks");
     clear_stage();
 }
 

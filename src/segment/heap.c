@@ -105,11 +105,11 @@ static bool use_word(struct participant *p, struct bin *bin)
 {
     struct span *span = bin->span;
     for (uint32_t w = 0; w * 64 < bin->blocks; w++) {
-        uint64_t free = ~(load_relaxed(&span->taken[w]) | load_relaxed(&span->freed[w]));
+        uint64_t free = ~(load_relaxed(&span->bits[w].taken) | load_relaxed(&span->bits[w].freed));
         uint64_t avail = free & span_mask(bin->blocks, w); /* freed can be overwritten */
         if (avail != 0) {
             bin->avail = avail;
-            bin->word = &span->taken[w];
+            bin->word = &span->bits[w].taken;
             bin->at = p->view->base + bin->start + (uint64_t)w * 64 * bin->size;
             return true;
         }
@@ -173,7 +173,7 @@ static bool is_empty(struct span *span)
 {
     uint64_t taken = 0;
     for (uint32_t w = 0; w < SPAN_WORDS; w++) {
-        taken |= load_relaxed(&span->taken[w]);
+        taken |= load_relaxed(&span->bits[w].taken);
     }
     return taken == 0;
 }
@@ -475,8 +475,8 @@ static bool rest_is_full(struct span *span, uint32_t class, uint32_t word)
     }
     uint64_t none = UINT64_MAX;
     for (uint32_t w = 0; w < SPAN_WORDS; w++) {
-        none &=
-            w == word ? UINT64_MAX : load_relaxed(&span->taken[w]) | load_relaxed(&span->freed[w]);
+        none &= w == word ? UINT64_MAX
+                          : load_relaxed(&span->bits[w].taken) | load_relaxed(&span->bits[w].freed);
     }
     return none == UINT64_MAX;
 }
@@ -488,11 +488,11 @@ static inline void list_freed(struct participant *p, struct span *span, uint32_t
     struct heap *heap = p->heap;
     struct bin *bin = &heap->bins[class];
     if (bin->span == span) { /* its other words it will look at */
-        bin->avail |= bin->word == &span->taken[word] ? bit : 0;
+        bin->avail |= bin->word == &span->bits[word].taken ? bit : 0;
     } else if (unlikely(was == bit && is_empty(span))) {
         owned_remove(heap, class, span);
         span_give_back(p, span);
-    } else if ((was | load_relaxed(&span->freed[word])) == UINT64_MAX &&
+    } else if ((was | load_relaxed(&span->bits[word].freed)) == UINT64_MAX &&
                rest_is_full(span, class, word)) {
         (void)list_push(&heap->queues[class], span);
     }
@@ -530,11 +530,12 @@ int heap_free_others(const struct block *block)
 {
     uint32_t word = block->index / 64;
     uint64_t bit = block_bit(block);
-    if ((load_relaxed(&block->span->taken[word]) & bit) == 0) {
+    if ((load_relaxed(&block->span->bits[word].taken) & bit) == 0) {
         return -EINVAL;
     }
     crash_fence();
-    uint64_t was = fetch_or_release(&block->span->freed[word], bit); /* partner: span_collect */
+    uint64_t was =
+        fetch_or_release(&block->span->bits[word].freed, bit); /* partner: span_collect */
     crash_fence();
     return (was & bit) == 0 ? 0 : -EINVAL;
 }
@@ -555,11 +556,11 @@ int heap_free(struct participant *p, uint64_t offset)
     }
     uint32_t word = block.index / 64;
     uint64_t bit = block_bit(&block);
-    uint64_t was = load_relaxed(&block.span->taken[word]);
-    if (unlikely((was & ~load_relaxed(&block.span->freed[word]) & bit) == 0)) {
+    uint64_t was = load_relaxed(&block.span->bits[word].taken);
+    if (unlikely((was & ~load_relaxed(&block.span->bits[word].freed) & bit) == 0)) {
         return -EINVAL; /* freed already */
     }
-    HF_LOG_STORE(&block.span->taken[word], was & ~bit);
+    HF_LOG_STORE(&block.span->bits[word].taken, was & ~bit);
     list_freed(p, block.span, block.class, word, was, bit);
     return 0;
 }

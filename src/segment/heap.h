@@ -149,10 +149,10 @@ static inline int heap_free_index(struct participant *p, struct span *span, uint
                                   uint64_t index)
 {
     struct bin *bin = &p->heap->bins[class];
-    shared_u64 *taken = &span->taken[index / 64];
+    shared_u64 *taken = &span->bits[index / 64].taken;
     uint64_t bit = UINT64_C(1) << index % 64;
     uint64_t was = load_relaxed(taken);
-    uint64_t freed = load_relaxed(&span->freed[index / 64]);
+    uint64_t freed = load_relaxed(&span->bits[index / 64].freed);
     if (unlikely((was & ~freed & bit) == 0)) {
         return HEAP_SLOWLY; /* freed already */
     }

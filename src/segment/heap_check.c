@@ -52,8 +52,8 @@ static int check_span(struct look *look, const struct block *span)
     error = error != 0 ? error : check_entries(look, span);
     for (uint32_t w = 0; w < SPAN_WORDS && error == 0; w++) {
         uint64_t mask = span_mask(blocks, w);
-        if ((load_relaxed(&span->span->taken[w]) & ~mask) != 0 ||
-            (load_relaxed(&span->span->freed[w]) | mask) != UINT64_MAX) {
+        if ((load_relaxed(&span->span->bits[w].taken) & ~mask) != 0 ||
+            (load_relaxed(&span->span->bits[w].freed) | mask) != UINT64_MAX) {
             error = check_wrong(look, "the span at %#llx has bits beyond its blocks",
                                 check_number(span->start));
         }

@@ -9,11 +9,13 @@
  *       8  owner    the heap that allocates from it: see slot.heap
  *      16  shape    class, and pages << 8
  *      20  node     a hint of the owner's
- *      32  taken    a bit a block; written by the owner alone
- *      64  freed    a bit a block that others have freed; the owner collects it
+ *      32  bits     for each 64 blocks two words, side by side, for whoever frees needs both:
+ *                   taken   a bit a block; written by the owner alone
+ *                   freed   a bit a block that others have freed; the owner collects it
  *
  * A block is in use if it is taken and not freed, and to be had if it is neither. At most
  * SPAN_BLOCKS a span; bits that stand for no block are set in freed, so that they are neither.
+ * Of 128 blocks or fewer, as most spans have, one line of the cache tells all.
  *
  * The page table has one entry a page, in chunks of a page for PAGES_PER_CHUNK of them, which are
  * there once a block has begun in one of those pages. What an entry says of a span holds if the
@@ -30,23 +32,26 @@
 #define SPAN_WORDS  4u
 #define SPAN_BLOCKS (SPAN_WORDS * 64u)
 
+struct span_bits {
+    shared_u64 taken;
+    shared_u64 freed;
+};
+
 struct span {
     shared_u64 start;
     shared_u64 owner;
     shared_u32 shape;
     shared_u32 node;
     uint8_t unused1[8];
-    shared_u64 taken[SPAN_WORDS];
-
-    shared_u64 freed[SPAN_WORDS];
+    struct span_bits bits[SPAN_WORDS];
     uint8_t unused2[32];
 };
 
+HF_LAYOUT(sizeof(struct span_bits) == 16);
 HF_LAYOUT(sizeof(struct span) == 128);
 HF_LAYOUT(offsetof(struct span, owner) == 8);
 HF_LAYOUT(offsetof(struct span, shape) == 16);
-HF_LAYOUT(offsetof(struct span, taken) == 32);
-HF_LAYOUT(offsetof(struct span, freed) == 64);
+HF_LAYOUT(offsetof(struct span, bits) == 32);
 
 #define SPANS_PER_PAGE 32u
 #define SPAN_PAGES     8u /* at most */
