@@ -14,6 +14,7 @@
 #include "segment/handle.h"
 #include "segment/lock.h"
 #include "segment/names.h"
+#include "segment/recovery.h"
 
 #define SIZE  (40 * HF_SEGMENT_PAGE)
 #define LARGE 3000u /* elements of the object that has pages of its own */
@@ -615,12 +616,52 @@ static void leave_a_dead_with_the_name(struct arena *arena)
     require(hf_thread_leave(arena->segment) == 0, "leave");
 }
 
-/* What it left is dead, and not buried. */
+/* As whoever comes by a dead one does: what that has left is dead then, and not buried. */
+static void recover_and_leave(struct arena *arena)
+{
+    struct participant *p;
+    struct segment_header *header = header_of(arena->segment->view);
+    require(participant_of(arena->segment->view, &p) == 0, "participant");
+    (void)recovery_of_all(p);
+    require(hf_thread_leave(arena->segment) == 0, "leave");
+    require(load_relaxed(&header->names_dead) != load_relaxed(&header->names_buried), "buried");
+}
+
 static void leave_dead_objects(struct arena *arena)
 {
     leave_a_dead_with_the_name(arena);
-    require(hf_segment_recover(arena->segment, NULL) == 0, "recover");
-    require(hf_thread_leave(arena->segment) == 0, "leave");
+    recover_and_leave(arena);
+}
+
+/* Committed, and nothing done of it yet. */
+static void destroy_and_commit(struct arena *arena)
+{
+    struct participant *p;
+    begin(arena);
+    require(destroy(arena, A) == 0 && destroy(arena, B) == 0, "destroy");
+    require(participant_of(arena->segment->view, &p) == 0, "participant");
+    HF_LOG_STORE(&p->slot->tx, (load_relaxed(&p->slot->tx) & ~(uint64_t)TX_STATE) | TX_COMMITTED);
+}
+
+/* Dead, not buried, and in the span of one who lives. */
+static void leave_dead_objects_of_a_living(struct arena *arena)
+{
+    make_board(arena);
+    leave_alive(arena, put_few);
+    board_of(arena)->living = 1;
+    leave_a_dead(arena, destroy_and_commit);
+    objects_of(arena)->before[A] = objects_of(arena)->after[A] = 0;
+    objects_of(arena)->before[B] = objects_of(arena)->after[B] = 0;
+    recover_and_leave(arena);
+}
+
+/* The log has more than the record of the object was told of: who buries must not end it there. */
+static void prepare_anonymous_and_block(struct arena *arena)
+{
+    void *block;
+    begin(arena);
+    require(act_construct_anonymous(arena) == 0, "construct");
+    require(hf_alloc(arena->segment, 100, &block) == 0, "alloc");
 }
 
 static void take_the_names(struct arena *arena)
@@ -959,6 +1000,14 @@ static const struct scenario scenarios[] = {
      .set_up = leave_dead_objects,
      .prepare = prepare,
      .act = act_construct_inside,
+     .judge = judge},
+    {.name = "object.tx.construct.burying_the_deads",
+     .call = "hf_object_construct",
+     ON_OBJECTS,
+     .set_up = leave_dead_objects_of_a_living,
+     .prepare = prepare_anonymous_and_block,
+     .act = act_construct_inside,
+     .no_effect = true,
      .judge = judge},
     {.name = "object.construct.after_a_death_with_the_lock",
      .call = "hf_object_construct",
