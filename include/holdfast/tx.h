@@ -58,7 +58,8 @@ HF_API int hf_tx_reserve(hf_segment *segment, size_t bytes);
 HF_API int hf_tx_commit(hf_segment *segment);
 
 /* Ends a level, and undoes the whole transaction, outer levels included: they then get -ECANCELED
-   from everything up to and including their commit. */
+   from everything up to and including their commit. So does whoever has jumped out of an abort and
+   commits: it is undone then. */
 HF_API int hf_tx_abort(hf_segment *segment);
 
 #ifdef __cplusplus

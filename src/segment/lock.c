@@ -60,7 +60,7 @@ bool lock_is_at(const struct lock *lock, uint64_t offset)
 bool lock_is_held(struct view *view, const struct slot *slot, uint64_t offset)
 {
     uint64_t at = load_relaxed(&slot->held);
-    for (unsigned i = 0; i < LOCKS_HELD_MAX && at != 0 && at != offset; i++) {
+    for (uint64_t i = 0; i < locks_at_most(view) && at != 0 && at != offset; i++) {
         struct lock *held = view_lock_at(view, at);
         at = held == NULL ? 0 : load_relaxed(&held->next) & LOCK_NEXT_OFFSET;
     }
@@ -75,7 +75,7 @@ void lock_unlink(struct view *view, struct slot *slot, struct lock *lock, uint64
         HF_LOG_STORE(&slot->held, rest);
         return;
     }
-    for (unsigned i = 0; i < LOCKS_HELD_MAX && at != 0; i++) {
+    for (uint64_t i = 0; i < locks_at_most(view) && at != 0; i++) {
         struct lock *held = view_lock_at(view, at);
         if (held == NULL) {
             return;

@@ -44,8 +44,11 @@
 #define lock_is_held     hf_lock_is_held
 #define lock_clear_owner hf_lock_clear_owner
 
-/* A hostile list may be endless; nobody holds as many locks as this. */
-#define LOCKS_HELD_MAX 1000000u
+/* A hostile list may be endless; nobody holds more locks than there is room for. */
+static inline uint64_t locks_at_most(const struct view *view)
+{
+    return load_relaxed(&view->known) / sizeof(struct lock);
+}
 
 /* Everything but the free lock that nobody wants. The first is called with the intent set. */
 int lock_take_slowly(struct participant *p, struct lock *lock, uint64_t offset, int64_t timeout_ns);

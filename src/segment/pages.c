@@ -505,13 +505,16 @@ int pages_make_root(struct participant *p, uint64_t size)
     return error;
 }
 
+/* From the end, as far as the lock is to be had: a slot that has any has the first. */
 void pages_give_back_log(struct participant *p)
 {
-    for (uint32_t k = LOG_CHUNKS; k-- > 0;) {
+    bool goes_on = true;
+    for (uint32_t k = LOG_CHUNKS; k-- > 0 && goes_on;) {
         shared_u64 *chunk = &p->slot->log_chunks[k];
         if (load_relaxed(chunk) != 0) {
             uint64_t link = (uint64_t)((char *)chunk - p->view->base);
-            (void)pages_free(p, UINT64_C(1) << k, link, true);
+            int error = pages_free(p, UINT64_C(1) << k, link, true);
+            goes_on = error == 0 || error == -EINVAL; /* a damaged one is nobody's */
         }
     }
 }

@@ -365,8 +365,7 @@ static void release_slot(struct participant *p)
 
 static void forget_recent(void)
 {
-    thread_here.recent_base = NULL;
-    thread_here.recent = NULL;
+    store_relaxed(&thread_here.recent, NULL);
 }
 
 /* Takes it off this thread's list. */
@@ -430,12 +429,6 @@ static void leave_all(void *thread)
     }
 }
 
-static void remember(struct participant *p)
-{
-    thread_here.recent = p;
-    thread_here.recent_base = p->view->base;
-}
-
 struct participant *participant_mine(const char *base)
 {
     if (thread_here.turn != process_turn()) {
@@ -446,7 +439,7 @@ struct participant *participant_mine(const char *base)
         p = p->next;
     }
     if (p != NULL) {
-        remember(p);
+        store_relaxed(&thread_here.recent, p);
     }
     return p;
 }
@@ -459,6 +452,7 @@ static int join_locked(struct view *view, struct participant **participant)
         return -ENOMEM;
     }
     p->view = view;
+    p->base = view->base;
     p->lock_limit = view->maximum - sizeof(struct lock);
     os_thread_identity(&p->identity);
     int error = os_at_thread_exit(leave_all, &thread_here);
@@ -522,7 +516,7 @@ int participant_of(struct view *view, struct participant **participant)
         if (error != 0) {
             return error;
         }
-        remember(p);
+        store_relaxed(&thread_here.recent, p);
     }
     *participant = p;
     return 0;

@@ -25,6 +25,7 @@
 #define ASKED 8u
 
 struct participant {
+    const char *base; /* of the view: whose segment it is */
     struct slot *slot;
     uint64_t lock_limit; /* the last offset at which there can be a lock */
     uint32_t number;
@@ -34,6 +35,7 @@ struct participant {
     bool busy;
     unsigned tx_depth;
     bool tx_frees;     /* the transaction has something to free if it commits */
+    bool tx_aborting;  /* it is being undone, or was when the thread jumped out of that */
     struct heap *heap; /* NULL until it is used */
     unsigned reservations;
     uint32_t hold_open; /* 1 + the place of the hold that a call is about to take; 0: none */
@@ -53,8 +55,9 @@ struct participant {
 };
 
 struct thread {
-    const char *recent_base; /* the segment of `recent`; NULL: look it up */
-    struct participant *recent;
+    /* The one used last; NULL: look it up. One word: a signal handler may use another segment
+       between any two instructions, and whoever was interrupted goes on with what it has read. */
+    struct participant *_Atomic recent;
     uint64_t turn; /* of the process that all this belongs to */
     struct participant *all;
 };
@@ -72,9 +75,10 @@ int participant_of(struct view *view, struct participant **participant);
 /* The same, if it was the one used last. */
 static inline struct participant *participant_recent(const char *base)
 {
-    return likely(thread_here.recent_base == base &&
+    struct participant *p = load_relaxed(&thread_here.recent);
+    return likely(p != NULL && p->base == base &&
                   load_relaxed(load_relaxed(&fork_word)) == thread_here.turn)
-               ? thread_here.recent
+               ? p
                : NULL;
 }
 

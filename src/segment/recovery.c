@@ -117,7 +117,7 @@ static void undo(struct view *view, struct slot *slot, uint32_t number)
     blocks_settle(view, slot);
     settle_intent(view, slot, number);
     settle_transaction(view, slot);
-    for (unsigned i = 0; i < LOCKS_HELD_MAX && free_one_lock(view, slot, number); i++) {
+    for (uint64_t i = 0; i < locks_at_most(view) && free_one_lock(view, slot, number); i++) {
     }
     tx_set(slot, TX_NONE);
     holds_release(view, slot, number);

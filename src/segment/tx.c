@@ -364,6 +364,7 @@ int tx_begin(struct participant *p)
         uint64_t number = (load_relaxed(&slot->tx) >> TX_NUMBER_SHIFT) + 1;
         HF_LOG_STORE(&slot->tx, number << TX_NUMBER_SHIFT | TX_ACTIVE);
         p->tx_frees = false;
+        p->tx_aborting = false;
     }
     p->tx_depth++;
     return 0;
@@ -374,7 +375,7 @@ int tx_begin(struct participant *p)
 static void end_locks(struct participant *p, bool committed)
 {
     uint64_t at = load_relaxed(&p->slot->held);
-    for (unsigned i = 0; i < LOCKS_HELD_MAX && at != 0; i++) {
+    for (uint64_t i = 0; i < locks_at_most(p->view) && at != 0; i++) {
         struct lock *lock = view_lock_at(p->view, at);
         if (lock == NULL || (load_relaxed(&lock->word) & LOCK_OWNER) != p->number) {
             return; /* damaged: a list in a circle ends here, too */
@@ -411,6 +412,10 @@ int tx_end(struct participant *p)
     if (p->tx_depth == 0) {
         return -EINVAL;
     }
+    if (p->tx_aborting && tx_state(p->slot) == TX_ACTIVE) { /* jumped out of, half undone */
+        (void)tx_abort(p);
+        return -ECANCELED;
+    }
     if (tx_state(p->slot) != TX_ACTIVE) {
         p->tx_depth--;
         return -ECANCELED;
@@ -435,6 +440,8 @@ int tx_abort(struct participant *p)
         return -EINVAL;
     }
     if (tx_state(p->slot) == TX_ACTIVE) {
+        p->tx_aborting = true; /* whoever jumps out of it cannot commit what is left */
+        crash_fence();
         log_unwind(p->view, p->slot, p, false);
         tx_set(p->slot, TX_ABORTED);
         finish(p, false);
@@ -447,6 +454,11 @@ int tx_abort(struct participant *p)
 
 void tx_settle(struct participant *p)
 {
+    struct segment_header *header = header_of(p->view);
+    if (tx_state(p->slot) != TX_NONE && load_relaxed(&header->names) != 0) {
+        /* An object may have been marked dead and not counted: whoever changes names next looks. */
+        (void)fetch_add_release(&header->names_dead, 1); /* partner: bury_all */
+    }
     switch (tx_state(p->slot)) {
     case TX_COMMITTED:
         finish(p, true);

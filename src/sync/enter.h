@@ -108,12 +108,11 @@ int lock_unlock_slowly(struct lock *lock, uint32_t mask, uint32_t mode);
  */
 int lock_wake_and_end(struct participant *p, struct lock *lock);
 
-/* A whole call, from at_once on: frees the lock, which is the first in the list of held ones. */
+/* The rest of a call: frees the lock, which is the first in the list of held ones. */
 static inline __attribute__((always_inline)) int
 lock_free_at_once(struct participant *p, struct lock *lock, uint64_t offset)
 {
     uint32_t word = p->number;
-    p->busy = true;
     HF_LOG_STORE(&p->slot->intent, offset | INTENT_FREEING);
     HF_LOG_STORE(&p->slot->held, load_relaxed(&lock->next) & LOCK_NEXT_OFFSET);
     if (unlikely(!cas_release(&lock->word, &word, 0))) { /* partner: lock_take */

@@ -72,11 +72,14 @@ int hf_mutex_unlock(hf_mutex *mutex)
     struct lock *lock = lock_of(mutex);
     uint64_t offset;
     struct participant *p = at_once(lock, LOCK_FRESH, &offset);
-    if (unlikely(p == NULL || load_relaxed(&p->slot->held) != offset ||
-                 tx_state(p->slot) != TX_NONE)) {
-        return lock_unlock_slowly(lock, 0, 0);
+    if (likely(p != NULL)) {
+        (void)call_begin(p); /* first: a handler may lock another, or begin a transaction */
+        if (likely(load_relaxed(&p->slot->held) == offset && tx_state(p->slot) == TX_NONE)) {
+            return lock_free_at_once(p, lock, offset);
+        }
+        (void)call_end(p, 0);
     }
-    return lock_free_at_once(p, lock, offset);
+    return lock_unlock_slowly(lock, 0, 0);
 }
 
 int hf_mutex_consistent(hf_mutex *mutex)

@@ -10,6 +10,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "holdfast/heap.h"
 #include "segment/lock_layout.h"
 #include "support/stage.h"
 
@@ -27,6 +28,31 @@ TEST(memory_that_is_all_zero_is_a_free_mutex)
     assert_ok(hf_mutex_timedlock(&props->mutex, HF_FOREVER));
     assert_ok(hf_mutex_unlock(&props->mutex));
     assert_int_equal(seen_by_another(&props->mutex), 0);
+    clear_stage();
+}
+
+#define MANY 1100000u
+
+static void *lock_many(void *mutexes)
+{
+    hf_mutex *mutex = mutexes;
+    for (size_t i = 0; i < MANY; i++) {
+        assert_ok(hf_mutex_lock(&mutex[i]));
+    }
+    return NULL;
+}
+
+TEST(whoever_ends_with_a_million_locks_leaves_none_of_them_taken)
+{
+    pthread_t thread;
+    void *block;
+    set_growing_stage(256 * KIB, 64 * MIB);
+    assert_ok(hf_alloc_zeroed(stage, MANY * sizeof(hf_mutex), &block));
+    assert_int_equal(pthread_create(&thread, NULL, lock_many, block), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    for (size_t i = 0; i < MANY; i += i < 10 || i > MANY - 10 ? 1 : 1000) {
+        assert_int_equal(hf_mutex_trylock((hf_mutex *)block + i), -EOWNERDEAD);
+    }
     clear_stage();
 }
 

@@ -150,11 +150,15 @@ int hf_recursive_mutex_unlock(hf_recursive_mutex *mutex)
     struct lock *lock = lock_of(mutex);
     uint64_t offset;
     struct participant *p = at_once(lock, LOCK_FRESH, &offset);
-    if (unlikely(p == NULL || load_relaxed(&p->slot->held) != offset ||
-                 tx_state(p->slot) != TX_NONE || load_relaxed(&lock->depth) > 0)) {
-        return unlock_the_long_way(mutex);
+    if (likely(p != NULL)) {
+        (void)call_begin(p); /* first: as hf_mutex_unlock */
+        if (likely(load_relaxed(&p->slot->held) == offset && tx_state(p->slot) == TX_NONE &&
+                   load_relaxed(&lock->depth) == 0)) {
+            return lock_free_at_once(p, lock, offset);
+        }
+        (void)call_end(p, 0);
     }
-    return lock_free_at_once(p, lock, offset);
+    return unlock_the_long_way(mutex);
 }
 
 int hf_recursive_mutex_consistent(hf_recursive_mutex *mutex)

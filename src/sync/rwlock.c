@@ -351,12 +351,15 @@ static inline int own_unlock(struct lock *lock, uint32_t mode)
 {
     uint64_t offset;
     struct participant *p = at_once(lock, LOCK_FRESH, &offset);
-    if (unlikely(p == NULL || !is_ours(p, lock, mode) || tx_state(p->slot) != TX_NONE)) {
-        return lock_unlock_slowly(lock, LOCK_UPGRADABLE, mode);
+    if (likely(p != NULL)) {
+        (void)call_begin(p); /* first: as hf_mutex_unlock */
+        if (likely(is_ours(p, lock, mode) && tx_state(p->slot) == TX_NONE)) {
+            lock_free(p, lock, offset);
+            return call_end(p, 0);
+        }
+        (void)call_end(p, 0);
     }
-    p->busy = true;
-    lock_free(p, lock, offset);
-    return call_end(p, 0);
+    return lock_unlock_slowly(lock, LOCK_UPGRADABLE, mode);
 }
 
 /* ---- transfers --------------------------------------------------------------------------- */

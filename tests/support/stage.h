@@ -24,10 +24,6 @@
 #define STAGE_MORE     512u
 #define STAGE_CAST     16u
 #define STAGE_RWLOCKS  33u /* one more than a thread may hold shared */
-#define KIB            (UINT64_C(1) << 10)
-#define MIB            (UINT64_C(1) << 20)
-#define STAGE_MORE     512u
-#define STAGE_CAST     16u
 #define STAGE_BARRIERS 33u /* one more than a thread may be a member of */
 
 struct props {
