@@ -427,7 +427,7 @@ int os_resize(int fd, uint64_t size)
 }
 
 /* More than the whole file system, or, of memory without a limit, than the whole machine has? */
-static bool never_to_be_had(int fd, uint64_t length)
+bool os_never_to_be_had(int fd, uint64_t length)
 {
     struct statfs fs;
     if (fstatfs(fd, &fs) != 0 || fs.f_bsize <= 0) {
@@ -447,7 +447,7 @@ int os_reserve(int fd, uint64_t offset, uint64_t length)
         return -EFBIG;
     }
     /* The steps would take all there is on the way to failing. */
-    if (never_to_be_had(fd, length)) {
+    if (os_never_to_be_had(fd, length)) {
         return -ENOSPC;
     }
     while (length > 0) {
