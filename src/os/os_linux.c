@@ -522,6 +522,12 @@ int os_seals_get(int fd, unsigned *seals)
     return 0;
 }
 
+/* Of a call on the caller's own descriptor, which may be none, or no socket. */
+static int socket_failure(void)
+{
+    return errno == EBADF || errno == ENOTSOCK ? -EINVAL : failure();
+}
+
 union descriptor_message {
     struct cmsghdr header;
     char space[CMSG_SPACE(sizeof(int))];
@@ -545,7 +551,7 @@ int os_send_descriptor(int socket, int fd)
     do {
         sent = sendmsg(socket, &message, MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    return sent == 1 ? 0 : failure();
+    return sent == 1 ? 0 : socket_failure();
 }
 
 /* Takes the one descriptor out of the message; closes what came along with it, or instead. */
@@ -591,7 +597,7 @@ int os_receive_descriptor(int socket, int *fd)
         got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
-        return failure();
+        return socket_failure();
     }
     if (got == 0) {
         return -ECONNRESET;
