@@ -22,6 +22,7 @@ SOAK_PROGRAM  := build/release/tests/soak/holdfast-soak
 export HF_ONLY := $(value ONLY)
 export HF_LEVELS := $(value LEVELS)
 export HF_STATE := $(value STATE)
+export HF_PREFIX := $(PREFIX)
 
 .PHONY: all demo demo-kill check proof mutants bench install format format-check lint clean help models fuzz soak
 
@@ -84,11 +85,14 @@ bench: ## measure against peers, side by side; ONLY='a|b' picks rows (10 minutes
 	@$(BENCH_PROGRAM) --only "$$HF_ONLY" --output build/bench/results.json
 
 install: ## install into PREFIX (/usr/local), below DESTDIR if given (1 minute)
+	@case $$HF_PREFIX in /*) ;; \
+	    *) echo "holdfast: PREFIX is not an absolute path: '$$HF_PREFIX'" >&2; exit 2 ;; esac
 	@$(SETUP) build
-	@$(CMAKE) --preset release -DCMAKE_INSTALL_PREFIX="$(PREFIX)" $(CMAKE_ARGS) >/dev/null
+	@$(CMAKE) --preset release -DCMAKE_INSTALL_PREFIX="$$HF_PREFIX" $(CMAKE_ARGS) >/dev/null
 	@$(CMAKE) --build --preset release
 	@$(CMAKE) --install build/release
-	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" -eq 0 ] && command -v ldconfig >/dev/null; then ldconfig; fi
+	@case "$(DESTDIR)$$HF_PREFIX" in /usr | /usr/ | /usr/local | /usr/local/) \
+	    if [ "$$(id -u)" -eq 0 ] && command -v ldconfig >/dev/null; then ldconfig; fi ;; esac
 
 format: ## format the sources (seconds)
 	@$(SETUP) format

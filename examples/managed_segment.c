@@ -3,6 +3,8 @@
  * Objects that another process finds by name: a string and a vector of integers in a segment of
  * 64 KiB. The parent makes them and starts this program again as its child, which prints them.
  *
+ * There is one such name on the machine: two parents at once disturb each other.
+ *
  *     managed_segment           the parent
  *     managed_segment child     what it starts
  */
@@ -80,8 +82,12 @@ int main(int argc, char **argv)
     int numbers[] = {10, 20, 30};
     hf_segment *segment;
     void *object;
-    if (argc > 1) {
+    if (argc == 2 && strcmp(argv[1], "child") == 0) {
         return child();
+    }
+    if (argc > 1) {
+        (void)fprintf(stderr, "usage: managed_segment\n");
+        return 2;
     }
     (void)hf_segment_remove(NAME); /* one that an earlier run may have left */
     must(hf_segment_create(NAME, 65536, NULL, &segment), "create " NAME);

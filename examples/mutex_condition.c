@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -103,13 +104,28 @@ static void write_number(hf_mutex *mutex, hf_condition *condition, struct shared
     must(hf_condition_notify_one(condition), "notify");
 }
 
+static struct names made; /* by the parent, which removes them however it exits */
+
+static void remove_all(void)
+{
+    (void)hf_condition_remove(made.condition);
+    (void)hf_mutex_remove(made.mutex);
+    (void)hf_segment_remove(made.segment);
+}
+
 int main(int argc, char **argv)
 {
-    if (argc > 2) {
+    if (argc == 3 && strcmp(argv[1], "child") == 0) {
         return child(strtol(argv[2], NULL, 10));
+    }
+    if (argc > 1) {
+        (void)fprintf(stderr, "usage: mutex_condition\n");
+        return 2;
     }
     long run = (long)getpid();
     struct names names = names_of(run);
+    made = names;
+    (void)atexit(remove_all);
     hf_segment *segment;
     hf_mutex *mutex;
     hf_condition *condition;
@@ -131,8 +147,5 @@ int main(int argc, char **argv)
     must(hf_condition_close(condition), "close the condition");
     must(hf_mutex_close(mutex), "close the mutex");
     hf_segment_close(segment);
-    must(hf_condition_remove(names.condition), "remove the condition");
-    must(hf_mutex_remove(names.mutex), "remove the mutex");
-    must(hf_segment_remove(names.segment), "remove");
     return ended ? 0 : 1;
 }

@@ -2,6 +2,8 @@
 /*
  * A shared memory object: created, mapped, written, read back and removed.
  *
+ * There is one such name on the machine: two of this at once disturb each other.
+ *
  * While it waits for Enter, another terminal can look: cat /dev/shm/SharedMemory
  */
 #include <stdio.h>
@@ -20,10 +22,16 @@ static void must(int error, const char *what)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     hf_memory *memory;
     hf_region *region;
+
+    (void)argv;
+    if (argc > 1) {
+        (void)fprintf(stderr, "usage: shared_memory\n");
+        return 2;
+    }
 
     (void)hf_shm_remove(NAME); /* one that an earlier run may have left */
     must(hf_shm_create(NAME, 1024, NULL, &memory), "create");

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,12 +76,17 @@ static void child(hf_segment *segment, struct bank *bank)
 /* Starts a child, kills it, and takes the mutex that it may have held: how long that took. */
 static double kill_one(hf_segment *segment, struct bank *bank, long *halfway)
 {
+    pid_t parent = getpid();
     pid_t pid = fork();
     if (pid < 0) {
         perror("survive: fork");
         exit(1);
     }
     if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the parent be killed itself */
+        if (getppid() != parent) {
+            _exit(1);
+        }
         child(segment, bank);
     }
     struct timespec moment = {0, 500000 + rand() % 1000000};
@@ -96,12 +102,20 @@ static double kill_one(hf_segment *segment, struct bank *bank, long *halfway)
     return took;
 }
 
+/* 0 for what is no number. */
+static long number(const char *text)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+    return *end == 0 ? value : 0;
+}
+
 int main(int argc, char **argv)
 {
-    long kills = argc > 1 ? strtol(argv[1], NULL, 10) : 1000;
+    long kills = argc > 1 ? number(argv[1]) : 1000;
     hf_segment *segment;
     void *root;
-    if (kills < 1) {
+    if (argc > 2 || kills < 1) {
         (void)fprintf(stderr, "usage: survive [KILLS]\n");
         return 2;
     }

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <string>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,8 +55,17 @@ void work(bip::managed_shared_memory &segment, table &table, unsigned turns)
 
 void kill_one(bip::managed_shared_memory &segment, table &table)
 {
+    pid_t parent = getpid();
     pid_t pid = fork();
+    if (pid < 0) {
+        std::perror("survive_boost: fork");
+        std::exit(1);
+    }
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); // should the parent be killed itself
+        if (getppid() != parent) {
+            _exit(1);
+        }
         std::srand(static_cast<unsigned>(getpid()));
         work(segment, table, 0);
     }
@@ -99,11 +109,23 @@ long count_usable(long processes)
     return usable;
 }
 
+// 0 for what is no number.
+long number(const char *text)
+{
+    char *end = nullptr;
+    long value = std::strtol(text, &end, 10);
+    return *end == 0 ? value : 0;
+}
+
 } // namespace
 
 int main(int argc, char **argv)
 {
-    long processes = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 60;
+    long processes = argc > 1 ? number(argv[1]) : 60;
+    if (argc > 2 || processes < 1) {
+        (void)std::fputs("usage: survive_boost [PROCESSES]\n", stderr);
+        return 2;
+    }
     try {
         long usable = count_usable(processes);
         std::printf("the same with Boost.Interprocess\n"

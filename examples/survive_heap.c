@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -67,12 +68,17 @@ static void work(hf_segment *segment, struct table *table, unsigned turns)
 
 static void kill_one(hf_segment *segment, struct table *table)
 {
+    pid_t parent = getpid();
     pid_t pid = fork();
     if (pid < 0) {
         perror("survive_heap: fork");
         exit(1);
     }
     if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the parent be killed itself */
+        if (getppid() != parent) {
+            _exit(1);
+        }
         srand((unsigned)getpid());
         work(segment, table, 0);
     }
@@ -114,14 +120,22 @@ static int nothing_is_lost(hf_segment *segment, const struct table *table)
     return report.blocks == named + names + 1; /* the index of names is a block, too */
 }
 
+/* 0 for what is no number. */
+static long number(const char *text)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+    return *end == 0 ? value : 0;
+}
+
 int main(int argc, char **argv)
 {
-    long processes = argc > 1 ? strtol(argv[1], NULL, 10) : 60;
+    long processes = argc > 1 ? number(argv[1]) : 60;
     hf_segment *segment;
     void *root;
     long usable = 0;
     long exact = 0;
-    if (processes < 1) {
+    if (argc > 2 || processes < 1) {
         (void)fprintf(stderr, "usage: survive_heap [PROCESSES]\n");
         return 2;
     }

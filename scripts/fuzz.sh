@@ -17,6 +17,15 @@ while [ $# -gt 1 ]; do
     esac
     shift 2
 done
+case $seconds in
+'' | 0* | *[!0-9]*) # 0 is no limit, to libFuzzer
+    echo "fuzz.sh: not a number of seconds: $seconds" >&2
+    exit 2
+    ;;
+esac
+status=0
+echo | grep -Eq -e "$only" 2>/dev/null || status=$?
+[ "$status" -lt 2 ] || { echo "fuzz.sh: not a regular expression: $only" >&2; exit 2; }
 
 ran=0
 failed=0

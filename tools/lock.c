@@ -41,16 +41,24 @@ static const char help[] =
     "lets go of it, and COMMAND is killed with it.\n\n"
     "  -s, --shared           beside others who share it, and nobody who does not\n"
     "  -t, --timeout SECONDS  wait at most that long (0: not at all), then exit with 1\n"
+    "  -E, --conflict-exit-code NUMBER\n"
+    "                         exit with that in place of 1 when the time is over\n"
     "  -h, --help             this text\n\n"
+    "The lock is the file /dev/shm/NAME, which is made if it is not there, for its user alone "
+    "(0600):\n"
+    "to take it, with -s too, one must be able to write to it. Remove the file to remove the "
+    "lock.\n\n"
     "The exit status is COMMAND's (128 + the signal that killed it), 127 if it is not found, 126 "
     "if\n"
-    "it cannot be executed, 2 for a wrong command line.\n";
+    "it cannot be executed, 1 if the lock was not to be had, 2 for a wrong command line, 6 if\n"
+    "something else stands under the name.\n";
 
 struct request {
     const char *name;
     char **command;
     int64_t timeout_ns;
     bool shared;
+    int conflict; /* what to exit with when another has it for too long */
 };
 
 /* ---- the lock: another type would change this part alone ---------------------------------- */
@@ -94,6 +102,14 @@ static bool parse_seconds(const char *text, int64_t *timeout_ns)
     return true;
 }
 
+static bool parse_exit_code(const char *text, int *code)
+{
+    uint32_t number;
+    bool valid = parse_id(text, &number) && number <= 255;
+    *code = valid ? (int)number : 0;
+    return valid;
+}
+
 static bool wrong(const char *what, const char *text)
 {
     (void)fprintf(stderr, "holdfast: %s%s\n", what, text);
@@ -105,14 +121,14 @@ static bool parse_options(int argc, char **argv, struct request *request, int *s
 {
     static const struct option options[] = {{"timeout", required_argument, NULL, 't'},
                                             {"shared", no_argument, NULL, 's'},
+                                            {"conflict-exit-code", required_argument, NULL, 'E'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     int option;
-    while ((option = getopt_long(argc, argv, "+hst:", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "+hst:E:", options, NULL)) != -1) {
         switch (option) {
         case 'h':
-            (void)fputs(help, stdout);
-            *status = EXIT_DONE;
+            *status = print_asked(help);
             return false;
         case 's':
             request->shared = true;
@@ -120,6 +136,11 @@ static bool parse_options(int argc, char **argv, struct request *request, int *s
         case 't':
             if (!parse_seconds(optarg, &request->timeout_ns)) {
                 return wrong("no number of seconds: ", optarg);
+            }
+            break;
+        case 'E':
+            if (!parse_exit_code(optarg, &request->conflict)) {
+                return wrong("no exit code (0 to 255): ", optarg);
             }
             break;
         default:
@@ -133,7 +154,7 @@ static bool parse_options(int argc, char **argv, struct request *request, int *s
 static bool parse(int argc, char **argv, struct request *request, int *status)
 {
     *status = EXIT_USAGE;
-    *request = (struct request){.timeout_ns = HF_FOREVER};
+    *request = (struct request){.timeout_ns = HF_FOREVER, .conflict = EXIT_FAILED};
     if (!parse_options(argc, argv, request, status)) {
         return false;
     }
@@ -247,21 +268,30 @@ static int run(char **command, int byte_fd)
     return wait_for(child, &block);
 }
 
-static int failed(const char *name, int error)
+static int failed(const struct request *request, int error)
 {
     char text[256];
-    printable(text, sizeof text, name);
+    printable(text, sizeof text, request->name);
     switch (error) {
     case -EBUSY:
     case -ETIMEDOUT:
         (void)fprintf(stderr, "holdfast: %s: held by another\n", text);
-        return EXIT_FAILED;
+        return request->conflict;
     case -EINVAL:
     case -ENAMETOOLONG:
-        (void)fprintf(stderr, "holdfast: %s: a name is 1 to 250 bytes without '/'\n", text);
+        (void)fprintf(stderr,
+                      "holdfast: %s: a name is 1 to 250 bytes without '/', control characters, or "
+                      "a leading '.'\n",
+                      text);
         return EXIT_USAGE;
-    case -EBADMSG:
     case -ENODATA:
+        (void)fprintf(
+            stderr,
+            "holdfast: %s: no lock, or one that was truncated; if nobody needs it, remove "
+            "/dev/shm/%s\n",
+            text, text);
+        return EXIT_FOREIGN;
+    case -EBADMSG:
     case -ENOEXEC:
     case -EPROTONOSUPPORT:
         (void)fprintf(stderr, "holdfast: %s: something else stands there: no lock\n", text);
@@ -277,16 +307,16 @@ int command_lock(int argc, char **argv)
     struct request request;
     int status;
     if (!parse(argc, argv, &request, &status)) {
-        return status == EXIT_DONE ? status : usage_error("lock");
+        return status != EXIT_USAGE ? status : usage_error("lock");
     }
     lock_type *lock;
     int error = lock_open(request.name, &lock);
     if (error != 0) {
-        return failed(request.name, error);
+        return failed(&request, error);
     }
     error = lock_take(lock, request.shared, request.timeout_ns);
     if (error != 0) {
-        return failed(request.name, error);
+        return failed(&request, error);
     }
     hf_memory *memory = NULL;
     int byte_fd = take_command_byte(request.name, request.shared, &memory);

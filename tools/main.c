@@ -11,6 +11,7 @@
 #include "holdfast/version.h"
 #include "names.h"
 #include "report.h"
+#include "transfer/rendezvous.h"
 
 static const struct command {
     const char *name;
@@ -33,6 +34,15 @@ static void help(FILE *out)
         (void)fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
     }
     (void)fputs("\nholdfast COMMAND --help tells more; so does man holdfast.\n", out);
+}
+
+int print_asked(const char *text)
+{
+    if (fputs(text, stdout) < 0 || fflush(stdout) != 0) {
+        (void)fputs("holdfast: the text could not be written\n", stderr);
+        return EXIT_FAILED;
+    }
+    return EXIT_DONE;
 }
 
 int usage_error(const char *command)
@@ -67,7 +77,14 @@ int rendezvous_failed(struct report *report, const char *name, int error)
         report_failed(report, "error", name, "no space left in /dev/shm");
         return EXIT_FAILED;
     case -EACCES:
+        report_failed(report, "error", name,
+                      "permission denied: its server lets others in if given --group or --mode");
+        return EXIT_FAILED;
+    case RENDEZVOUS_GROUP:
         report_failed(report, "error", name, "not permitted: is the group one of yours?");
+        return EXIT_FAILED;
+    case RENDEZVOUS_NO_MEMORY:
+        report_failed(report, "error", name, "nothing can be made in /dev/shm: is it read-only?");
         return EXIT_FAILED;
     case -ECONNREFUSED:
         report_failed(report, "error", name,
@@ -94,6 +111,7 @@ static void open_standard_descriptors(void)
 
 int main(int argc, char **argv)
 {
+    static char program[] = "holdfast"; /* what getopt's messages begin with */
     open_standard_descriptors();
     (void)signal(SIGPIPE, SIG_IGN); /* a closed standard output is no reason to drop files */
     (void)signal(SIGXFSZ, SIG_IGN); /* a file too large is an error like any other */
@@ -103,17 +121,18 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < COMMANDS; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
+            argv[1] = program;
             return commands[i].run(argc - 1, argv + 1);
         }
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         help(stdout);
-        return EXIT_DONE;
+        return print_asked("");
     }
     if (strcmp(argv[1], "--version") == 0) {
         (void)printf("holdfast %s\n", hf_version());
-        return EXIT_DONE;
+        return print_asked("");
     }
     (void)fprintf(stderr, "holdfast: no such command: %s\nTry: holdfast --help\n", argv[1]);
     return EXIT_USAGE;

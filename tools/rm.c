@@ -23,8 +23,7 @@ int command_rm(int argc, char **argv)
         if (option != 'h') {
             return usage_error("rm");
         }
-        (void)fputs(help, stdout);
-        return EXIT_DONE;
+        return print_asked(help);
     }
     if (argc - optind > 1) {
         (void)fprintf(stderr, "holdfast: rm takes one name\n");

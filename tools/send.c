@@ -106,8 +106,7 @@ static int parse(int argc, char **argv, struct send_options *o)
             o->json = true;
             break;
         case 'h':
-            (void)fputs(help, stdout);
-            return EXIT_DONE;
+            return print_asked(help);
         default:
             return usage_error("send");
         }

@@ -138,8 +138,7 @@ static int parse(int argc, char **argv, struct serve_options *o)
             o->json = true;
             break;
         case 'h':
-            (void)fputs(help, stdout);
-            return EXIT_DONE;
+            return print_asked(help);
         default:
             return usage_error("serve");
         }
@@ -307,6 +306,9 @@ int command_serve(int argc, char **argv)
     report_init(&server.report, o.quiet, o.json);
     allow_many_descriptors();
     int error = target_open(&server.top, o.directory);
+    if (error == 0) {
+        error = target_try(&server.top);
+    }
     if (error != 0) {
         report_failed(&server.report, "error", o.directory, strerror(-error));
         return EXIT_FAILED;

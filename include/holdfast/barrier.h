@@ -25,7 +25,8 @@
  *
  * Errors common to all: those of <holdfast/segment.h>. -EINVAL also for a barrier that lies in no
  * segment that this process has open, a misaligned one, one that was not made, or that fini has
- * ended. -EBADMSG: damaged.
+ * ended. -EBADMSG: damaged. All of it in memory that is mapped: what went with hf_segment_close is
+ * a SIGSEGV.
  */
 #ifndef HOLDFAST_BARRIER_H
 #define HOLDFAST_BARRIER_H

@@ -6,7 +6,10 @@
  * is all that a function of this library ever returns, and each function's comment says which of
  * them it can return and why. EACCES, EMFILE, ENFILE, ENOMEM and EIO are the operating system's
  * to return from any call that opens, creates or maps something, and are not repeated there.
- * There is no errno to look at and no thread-local state.
+ * A few int functions answer something else, and their comments say so: 1 for "yes" or "the last
+ * one" (hf_barrier_wait and its kin, hf_event_is_set, hf_once_is_done), what a function of the
+ * caller's returned (hf_shm_list, hf_once_call, hf_object_construct and their kin), a file
+ * descriptor (hf_memory_descriptor). There is no errno to look at and no thread-local state.
  */
 #ifndef HOLDFAST_ERROR_H
 #define HOLDFAST_ERROR_H

@@ -108,12 +108,14 @@ HF_API int hf_file_open(const char *path, hf_access access, hf_memory **memory);
 /* Sealed against shrinking from the start. Options' mode and group do not apply. */
 HF_API int hf_anonymous_create(uint64_t size, const hf_memory_options *options, hf_memory **memory);
 
-/* Passes any memory object over a connected Unix socket. The handle stays the caller's. */
+/* Passes any memory object over a connected Unix socket. The handle stays the caller's. -EINVAL:
+   that is no socket. */
 HF_API int hf_memory_send(hf_memory *memory, int socket);
 
 /*
  * Receives one; may wait as the socket waits. -EBADMSG if what comes is no memory object;
- * -ECONNRESET if the other side has closed. Look at hf_memory_seals before trusting its size.
+ * -ECONNRESET if the other side has closed; -EINVAL: that is no socket. Look at hf_memory_seals
+ * before trusting its size.
  */
 HF_API int hf_memory_receive(int socket, hf_memory **memory);
 

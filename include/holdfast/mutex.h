@@ -16,7 +16,7 @@
  *
  * Errors common to all: those of <holdfast/segment.h>. -EINVAL also for a mutex that lies in no
  * segment that this process has open, a misaligned one, or one that fini has ended. -EBADMSG:
- * damaged.
+ * damaged. All of it in memory that is mapped: what went with hf_segment_close is a SIGSEGV.
  */
 #ifndef HOLDFAST_MUTEX_H
 #define HOLDFAST_MUTEX_H

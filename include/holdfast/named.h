@@ -29,7 +29,8 @@
  * like its death: the next one gets -EOWNERDEAD.
  *
  * Errors: those of hf_segment_create and hf_segment_open. -EBADMSG also if something else stands
- * under the name (the same goes for T_remove). -EINVAL also for options that do not fit the type.
+ * under the name (the same goes for T_remove). -EINVAL also for options that do not fit the type;
+ * -EOVERFLOW: a semaphore of more than HF_SEMAPHORE_MAX permits.
  */
 #ifndef HOLDFAST_NAMED_H
 #define HOLDFAST_NAMED_H

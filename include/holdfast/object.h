@@ -150,7 +150,8 @@ HF_API void *hf_object_find_value(hf_segment *segment, const char *name, hf_type
 /*
  * One object of a type, without casts: hf_construct(segment, "origin", struct point, 1, 2) is a
  * struct point *, NULL if it could not be had. What follows the type is what stands in its braces.
- * Who wants to know why calls the functions.
+ * Who wants to know why calls the functions. In C alone: C++ has no such literals, and calls the
+ * functions with HF_TYPE.
  */
 #ifndef __cplusplus
 #define hf_construct(segment, name, type, ...)                                                     \

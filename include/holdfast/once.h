@@ -13,7 +13,8 @@
  * of the death as with a mutex.
  *
  * Errors common to all: those of <holdfast/segment.h>. -EINVAL also for one that lies in no segment
- * that this process has open, a misaligned one, or one that fini has ended. -EBADMSG: damaged.
+ * that this process has open, a misaligned one, or one that fini has ended. -EBADMSG: damaged. All
+ * of it in memory that is mapped: what went with hf_segment_close is a SIGSEGV.
  */
 #ifndef HOLDFAST_ONCE_H
 #define HOLDFAST_ONCE_H

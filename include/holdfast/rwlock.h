@@ -34,7 +34,7 @@
  *
  * Errors common to all: those of <holdfast/segment.h>. -EINVAL also for a lock that lies in no
  * segment that this process has open, a misaligned one, or one that fini has ended. -EBADMSG:
- * damaged.
+ * damaged. All of it in memory that is mapped: what went with hf_segment_close is a SIGSEGV.
  *
  * Who jumps out of a call on it, and then calls hf_thread_recover, holds it as before the call, as
  * after it, or not at all. The unlocks tell (-EPERM), and of one that it may hold shared more than

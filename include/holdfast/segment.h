@@ -184,7 +184,8 @@ HF_API hf_off hf_segment_offset(hf_segment *segment, const void *pointer);
 /*
  * The root: the one piece of memory that everyone finds, all zero when it is new. The first call
  * makes it, `size` bytes or more. *root is its address. -ERANGE: it is there and smaller; -ENOENT:
- * not there, and the segment is opened read-only; -ENOMEM; -ENOSPC; -EBUSY inside a transaction.
+ * not there, and `size` is 0 or the segment is opened read-only; -ENOMEM; -ENOSPC; -EBUSY inside a
+ * transaction.
  */
 HF_API int hf_segment_root(hf_segment *segment, uint64_t size, void **root);
 

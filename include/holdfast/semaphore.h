@@ -61,8 +61,9 @@ typedef struct hf_semaphore {
 enum { HF_SEMAPHORE_UNDO = 1 /* permits come back from the dead */ };
 
 /* Makes one. Nobody may be using it. -EINVAL also for unknown flags, and with HF_SEMAPHORE_UNDO for
-   memory in no segment that this process has open; -EOVERFLOW: more than HF_SEMAPHORE_MAX. -EBUSY:
-   with HF_SEMAPHORE_UNDO, another thread that lives has permits of one that was there before. */
+   memory (mapped) in no segment that this process has open; -EOVERFLOW: more than HF_SEMAPHORE_MAX.
+   -EBUSY: with HF_SEMAPHORE_UNDO, another thread that lives has permits of one that was there
+   before. */
 HF_API int hf_semaphore_init(hf_semaphore *semaphore, uint32_t permits, unsigned flags);
 
 /* Ends it: from now on -EINVAL, also for those who are waiting. Permits that are held are gone. */

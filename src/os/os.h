@@ -41,6 +41,7 @@
 #define os_map_private_at        hf_os_map_private_at
 #define os_resize                hf_os_resize
 #define os_reserve               hf_os_reserve
+#define os_never_to_be_had       hf_os_never_to_be_had
 #define os_punch                 hf_os_punch
 #define os_set_mode              hf_os_set_mode
 #define os_set_group             hf_os_set_group
@@ -185,6 +186,10 @@ int os_resize(int fd, uint64_t size);
 /* Backs [offset, offset + length) with memory, past the object's end, too; -ENOSPC. The size stays.
    What a failed call has backed past the end, os_resize to the present size gives back. */
 int os_reserve(int fd, uint64_t offset, uint64_t length);
+
+/* Would that be -ENOSPC whatever others give back: more than there is room for in all? os_reserve
+   asks for its own piece; who reserves several pieces asks for the whole first. */
+bool os_never_to_be_had(int fd, uint64_t length);
 
 /* Gives the memory of [offset, offset + length) back: it reads as zeros. The size stays. */
 int os_punch(int fd, uint64_t offset, uint64_t length);

@@ -427,7 +427,7 @@ int os_resize(int fd, uint64_t size)
 }
 
 /* More than the whole file system, or, of memory without a limit, than the whole machine has? */
-static bool never_to_be_had(int fd, uint64_t length)
+bool os_never_to_be_had(int fd, uint64_t length)
 {
     struct statfs fs;
     if (fstatfs(fd, &fs) != 0 || fs.f_bsize <= 0) {
@@ -447,7 +447,7 @@ int os_reserve(int fd, uint64_t offset, uint64_t length)
         return -EFBIG;
     }
     /* The steps would take all there is on the way to failing. */
-    if (never_to_be_had(fd, length)) {
+    if (os_never_to_be_had(fd, length)) {
         return -ENOSPC;
     }
     while (length > 0) {
@@ -522,6 +522,12 @@ int os_seals_get(int fd, unsigned *seals)
     return 0;
 }
 
+/* Of a call on the caller's own descriptor, which may be none, or no socket. */
+static int socket_failure(void)
+{
+    return errno == EBADF || errno == ENOTSOCK ? -EINVAL : failure();
+}
+
 union descriptor_message {
     struct cmsghdr header;
     char space[CMSG_SPACE(sizeof(int))];
@@ -545,7 +551,7 @@ int os_send_descriptor(int socket, int fd)
     do {
         sent = sendmsg(socket, &message, MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    return sent == 1 ? 0 : failure();
+    return sent == 1 ? 0 : socket_failure();
 }
 
 /* Takes the one descriptor out of the message; closes what came along with it, or instead. */
@@ -591,7 +597,7 @@ int os_receive_descriptor(int socket, int *fd)
         got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
-        return failure();
+        return socket_failure();
     }
     if (got == 0) {
         return -ECONNRESET;

@@ -1143,6 +1143,21 @@ TEST(receiving_from_a_closed_socket_is_econnreset)
     (void)close(sockets[1]);
 }
 
+TEST(sending_and_receiving_over_what_is_no_socket_is_einval)
+{
+    hf_memory *memory;
+    hf_memory *received;
+    int file = open("/dev/null", O_RDWR | O_CLOEXEC);
+    assert_true(file >= 0);
+    assert_ok(hf_anonymous_create(1, NULL, &memory));
+    assert_error(hf_memory_send(memory, -1), -EINVAL);
+    assert_error(hf_memory_receive(-1, &received), -EINVAL);
+    assert_error(hf_memory_send(memory, file), -EINVAL);
+    assert_error(hf_memory_receive(file, &received), -EINVAL);
+    hf_memory_close(memory);
+    (void)close(file);
+}
+
 /* ---- arguments --------------------------------------------------------------------------- */
 
 TEST(null_handles_and_outputs_are_einval)

@@ -371,6 +371,10 @@ static int reserve_parts(hf_memory *memory, uint64_t size, uint64_t maximum)
     int fd = hf_memory_descriptor(memory);
     uint64_t map_bytes = (size / SEGMENT_PAGE + 7) / 8;
     uint64_t first = geometry.first_page * SEGMENT_PAGE;
+    uint64_t pages = size > first ? size - first : 0;
+    if (os_never_to_be_had(fd, pages)) {
+        return -ENOSPC; /* before the maps of it take all there is */
+    }
     int error = os_reserve(fd, 0, SEGMENT_SIZE_MIN);
     if (error == 0 && geometry.used_map > SEGMENT_PAGE) {
         error = os_reserve(fd, geometry.used_map, map_bytes);
@@ -381,7 +385,7 @@ static int reserve_parts(hf_memory *memory, uint64_t size, uint64_t maximum)
             error = os_reserve(fd, geometry.chunk_map, chunk_map_bytes(size / SEGMENT_PAGE));
         }
     }
-    return error == 0 && size > first ? os_reserve(fd, first, size - first) : error;
+    return error == 0 && pages > 0 ? os_reserve(fd, first, pages) : error;
 }
 
 static void publish_magic(struct view *view)

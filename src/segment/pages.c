@@ -242,6 +242,9 @@ static int grow_locked(struct view *view, uint64_t size)
     if (old % SEGMENT_PAGE != 0 || !view_holds(view, 0, old)) {
         return -EBADMSG;
     }
+    if (view->kind == VIEW_OBJECT && os_never_to_be_had(view->fd, size - old)) {
+        return -ENOSPC; /* before the maps of it take all there is */
+    }
     int error = back_maps(view, size / SEGMENT_PAGE);
     if (error == 0 && view->kind == VIEW_OBJECT) {
         error = extend_object(view->fd, old, size);

@@ -595,14 +595,37 @@ int __wrap_hf_os_reserve(int fd, uint64_t offset, uint64_t length);
 
 /* How many more pieces of memory this process reserves before it is killed; 0: any number. */
 static unsigned reserves_left;
+static uint64_t bytes_reserved; /* by this process */
 
 int __wrap_hf_os_reserve(int fd, uint64_t offset, uint64_t length)
 {
     int error = __real_hf_os_reserve(fd, offset, length);
+    bytes_reserved += error == 0 ? length : 0;
     if (reserves_left > 0 && --reserves_left == 0) {
         (void)raise(SIGKILL);
     }
     return error;
+}
+
+/* Others would be short of memory meanwhile. The maps alone of such a segment are 64 MiB. */
+TEST(a_size_that_can_never_be_had_takes_no_memory_on_the_way_to_enospc)
+{
+    hf_segment *segment;
+    hf_segment_options options = {.maximum = UINT64_C(1) << 40};
+    private_shm(40 * MIB);
+    assert_error(hf_segment_create("vast", options.maximum, NULL, &segment), -ENOSPC);
+    assert_error(hf_segment_create_anonymous(UINT64_C(1) << 43, NULL, &segment), -ENOSPC);
+    assert_int_equal(bytes_reserved, 0);
+    assert_int_equal(count_entries("/dev/shm", ""), 0);
+
+    assert_ok(hf_segment_create("growing", SIZE, &options, &segment));
+    uint64_t before = free_shm();
+    bytes_reserved = 0;
+    assert_error(hf_segment_grow(segment, options.maximum), -ENOSPC);
+    assert_int_equal(bytes_reserved, 0);
+    assert_int_equal(free_shm(), before);
+    expect_working(segment);
+    hf_segment_close(segment);
 }
 
 #define ROOM (48 * MIB)

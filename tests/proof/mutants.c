@@ -579,6 +579,28 @@ static bool write_results(const char *path, json_t *results)
     return good;
 }
 
+static bool compile(regex_t *regex, const char *text)
+{
+    bool good = regcomp(regex, text, REG_EXTENDED | REG_NOSUB) == 0;
+    if (!good) {
+        (void)fprintf(stderr, "mutants: not a regular expression: %s\n", text);
+    }
+    return good;
+}
+
+static bool any_selected(const struct options *o)
+{
+    size_t n = 0;
+    while (n < mutant_count && !selected(o, n)) {
+        n++;
+    }
+    return n < mutant_count;
+}
+
+static const char usage[] = "usage: holdfast-mutants --equivalents FILE [--only REGEX] "
+                            "[--cases REGEX] [--sample N] [--output FILE]\n";
+
+/* What is wrong it says itself. */
 static bool parse(int argc, char **argv, struct options *o)
 {
     static const struct option options[] = {
@@ -606,25 +628,31 @@ static bool parse(int argc, char **argv, struct options *o)
             o->output = optarg;
             break;
         default:
+            (void)fputs(usage, stderr);
             return false;
         }
     }
-    return o->equivalents != NULL && regcomp(&o->only, only, REG_EXTENDED | REG_NOSUB) == 0 &&
-           regcomp(&o->cases, among, REG_EXTENDED | REG_NOSUB) == 0;
+    if (o->equivalents == NULL) {
+        (void)fputs(usage, stderr);
+        return false;
+    }
+    return compile(&o->only, only) && compile(&o->cases, among);
 }
 
 int main(int argc, char **argv)
 {
     struct options o = {0};
     if (!parse(argc, argv, &o)) {
-        (void)fprintf(stderr, "usage: holdfast-mutants --equivalents FILE [--only REGEX] "
-                              "[--cases REGEX] [--sample N] [--output FILE]\n");
         return 2;
     }
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     require(shared != MAP_FAILED, "memory");
     cases = shared->cases;
     find_mutants();
+    if (!any_selected(&o)) {
+        (void)fprintf(stderr, "mutants: no mutant of that name\n");
+        return 2;
+    }
     find_cases(&o.cases);
     if (!read_equivalents(o.equivalents) || !visit_all()) {
         return 1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* holdfast-soak: see README.md. */
+#include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -26,8 +27,9 @@ static _Noreturn void usage(void)
 static uint64_t number(const char *text, uint64_t least, uint64_t most)
 {
     char *end;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (*text == 0 || *end != 0 || value < least || value > most) {
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10); /* which takes a sign and blanks, too */
+    if (*text < '0' || *text > '9' || *end != 0 || errno != 0 || value < least || value > most) {
         usage();
     }
     return value;

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -315,6 +316,18 @@ TEST(a_full_dev_shm_is_an_error_of_who_needed_it)
     assert_int_equal(wait_child_for(session_start_server(&s, NULL), 5000), 1);
     assert_true(says(s.log, "no space left in /dev/shm"));
     assert_false(rendezvous_exists(&s));
+}
+
+TEST(a_dev_shm_that_is_read_only_is_told_as_that)
+{
+    struct session s;
+    private_mounts();
+    session_init(&s);
+    mount_small_tmpfs("/dev/shm", 512 << 10);
+    assert_int_equal(
+        mount(NULL, "/dev/shm", NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL), 0);
+    assert_int_equal(wait_child_for(session_start_server(&s, NULL), 5000), 1);
+    assert_true(says(s.log, "/dev/shm: is it read-only?"));
 }
 
 /* ---- what is left, and rm ---------------------------------------------------------------- */

@@ -132,6 +132,15 @@ TEST(a_wrong_command_line_is_2_and_says_what_is_wrong)
     assert_int_equal(LOCK("a/b", "true"), 2);
     expect_said("a name is");
     assert_int_equal(LOCK("", "true"), 2);
+    assert_int_equal(LOCK(".x", "true"), 2);
+    expect_said("a leading '.'");
+    assert_int_equal(LOCK("a\nb", "true"), 2);
+    expect_said("control characters");
+    static const char *const codes[] = {"", "x", "-1", "256", "1x"};
+    for (unsigned i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        assert_int_equal(LOCK("-E", codes[i], name, "true"), 2);
+        expect_said("no exit code");
+    }
     hf_rwlock *lock;
     assert_error(hf_rwlock_open(name, &lock), -ENOENT); /* nothing has been made */
 }
@@ -150,6 +159,16 @@ TEST(what_is_no_lock_is_refused_and_left_alone)
 
 /* ---- one at a time -------------------------------------------------------------------------- */
 
+TEST(a_lock_that_was_truncated_is_told_as_that)
+{
+    set_scene();
+    assert_int_equal(LOCK(name, "true"), 0);
+    assert_int_equal(truncate(path_in("/dev/shm", name), 4096), 0);
+    assert_int_equal(LOCK(name, "true"), 6);
+    expect_said("truncated");
+    expect_said("remove /dev/shm/");
+}
+
 TEST(who_cannot_have_it_in_time_exits_with_1_and_runs_nothing)
 {
     set_scene();
@@ -160,7 +179,11 @@ TEST(who_cannot_have_it_in_time_exits_with_1_and_runs_nothing)
     assert_int_equal(LOCK("-t", "0.2", name, "--", "touch", file("ran")), 1);
     assert_true(now_ms() - start >= 200);
     assert_false(is_there(file("ran")));
+    assert_int_equal(LOCK("-t", "0", "-E", "99", name, "--", "touch", file("ran")), 99);
+    assert_int_equal(LOCK("-t0.1", name, "--conflict-exit-code", "0", "touch", file("ran")), 0);
+    assert_false(is_there(file("ran")));
     end_holder(holder);
+    assert_int_equal(LOCK("--timeout", "0", "-E", "99", name, "--", "sh", "-c", "exit 1"), 1);
     assert_int_equal(LOCK("--timeout", "0", name, "--", "touch", file("ran")), 0);
     assert_true(is_there(file("ran")));
 }

@@ -335,25 +335,59 @@ TEST(what_is_no_regular_file_is_not_sent)
     assert_int_equal(target_entries(&s), 1); /* the last one got there */
 }
 
-TEST(a_target_that_cannot_be_written_is_told_to_the_client)
+/* An ordinary user's session: root may write anywhere. */
+static void be_ordinary(struct session *s)
 {
     if (!is_root()) {
-        SKIP("needs root, to drop it for the server's user");
+        session_init(s);
+        return;
     }
-    struct session s;
-    session_init(&s);
-    assert_int_equal(chmod(s.target, 0555), 0);
     share_holdfast();
     drop_privileges();
-    (void)snprintf(s.object, sizeof s.object, "holdfast.%u.%s", (unsigned)geteuid(), s.name);
-    remove_shm_at_exit(s.object);
-    s.log = kept_path(temporary_directory(), "log");
-    s.source = temporary_directory();
-    s.out = kept_path(s.source, "out");
-    s.err = kept_path(s.source, "err");
+    session_init(s);
+}
+
+TEST(a_target_that_cannot_be_written_is_told_to_the_client_as_the_servers_matter)
+{
+    struct session s;
+    be_ordinary(&s);
     session_serve(&s, NULL);
+    assert_int_equal(chmod(s.target, 0555), 0);
     assert_int_equal(SEND(&s, session_file(&s, "file", 10)), 1);
-    assert_true(says(s.err, "Permission denied"));
+    assert_true(says(s.err, "file: the server could not save it: Permission denied"));
+    assert_int_equal(chmod(s.target, 0755), 0);
+}
+
+TEST(a_server_that_could_save_nothing_does_not_start)
+{
+    struct session s;
+    be_ordinary(&s);
+    assert_int_equal(chmod(s.target, 0555), 0);
+    assert_int_equal(wait_child_for(session_start_server(&s, NULL), 5000), 1);
+    assert_true(says(s.log, "holdfast: .: Permission denied"));
+    assert_false(rendezvous_exists(&s));
+    assert_int_equal(chmod(s.target, 0755), 0);
+}
+
+static int serve_where_it_was_removed(void *context)
+{
+    struct session *s = context;
+    const char *gone = kept_path(s->source, "gone");
+    assert_int_equal(mkdir(gone, 0755), 0);
+    assert_int_equal(chdir(gone), 0);
+    assert_int_equal(rmdir(gone), 0);
+    const char *const serve[] = {holdfast(), "serve", "--name", s->name, NULL};
+    struct spawn_options options = {.output = s->log, .errors = s->log};
+    return wait_child_for(spawn(serve, &options), 5000);
+}
+
+TEST(a_server_in_a_directory_that_was_removed_does_not_start)
+{
+    struct session s;
+    session_init(&s);
+    assert_int_equal(run_child(serve_where_it_was_removed, &s), 1);
+    assert_true(says(s.log, "holdfast: .: No such file or directory"));
+    assert_false(rendezvous_exists(&s));
 }
 
 /* ---- planted rendezvous ------------------------------------------------------------------ */
@@ -499,7 +533,9 @@ static int send_as_a_stranger(void *context)
     s->source = files;
     s->out = kept_path(files, "out");
     s->err = kept_path(files, "err");
-    assert_int_equal(SEND(s, "--user", "0", session_file(s, "file", 10)), 6);
+    assert_int_equal(SEND(s, "--user", "0", session_file(s, "file", 10)), 1);
+    assert_true(says(s->err, "permission denied"));
+    assert_true(says(s->err, "--group"));
     return 0;
 }
 

@@ -327,6 +327,7 @@ TEST(wrong_usage_is_told_and_exits_2)
     assert_true(says(s.err, "send needs a file"));
     assert_int_equal(RUN(&s, "send", "--frobnicate", "file"), 2);
     assert_true(says(s.err, "--help"));
+    assert_true(says(s.err, "holdfast: unrecognized option"));
     assert_int_equal(RUN(&s, "send", "--wait", "soon", "file"), 2);
     assert_int_equal(RUN(&s, "send", "--wait", "-1", "file"), 2);
     assert_int_equal(RUN(&s, "send", "--user", "no such user", "file"), 2);
@@ -355,4 +356,18 @@ TEST(help_and_version_are_there)
     assert_int_equal(RUN(&s, "--help"), 0);
     assert_int_equal(RUN(&s, "--version"), 0);
     assert_true(says(s.out, "holdfast 0."));
+}
+
+TEST(a_help_or_version_that_cannot_be_written_is_a_failure)
+{
+    struct session s;
+    session_init(&s);
+    s.out = "/dev/full";
+    assert_int_equal(RUN(&s, "--version"), 1);
+    assert_true(says(s.err, "could not be written"));
+    assert_int_equal(RUN(&s, "--help"), 1);
+    static const char *const commands[] = {"serve", "send", "rm", "lock"};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(RUN(&s, commands[i], "--help"), 1);
+    }
 }

@@ -42,6 +42,10 @@ int rendezvous_object(char object[HF_SHM_NAME_MAX + 1], const char *name, uint32
 static int open_owned(const char *object, uint32_t user, hf_memory **memory)
 {
     int error = hf_shm_open(object, HF_READ_WRITE, memory);
+    os_info info;
+    if (error == -EACCES && os_shm_info(object, &info) == 0 && info.owner == user) {
+        return -EACCES; /* as asked for, and closed to us */
+    }
     if (error == -EACCES || error == -EBADMSG) {
         return -EPERM;
     }
@@ -196,7 +200,7 @@ int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_op
     error = hf_segment_prepare(RENDEZVOUS_SIZE, &with, &r->segment);
     if (error != 0) {
         r->segment = NULL;
-        return error == -EPERM ? -EACCES : error; /* not: somebody else has the name */
+        return error == -EPERM ? RENDEZVOUS_GROUP : error == -EACCES ? RENDEZVOUS_NO_MEMORY : error;
     }
     error = furnish(r, target);
     if (error == 0) {

@@ -33,18 +33,23 @@ struct place {
 
 #define RENDEZVOUS_NAME_MAX 200
 
+/* Besides errnos: the group is not one of the caller's; no shared memory can be made here. */
+enum { RENDEZVOUS_GROUP = -100001, RENDEZVOUS_NO_MEMORY = -100002 };
+
 /* The object's name for a user's rendezvous; -EINVAL or -ENAMETOOLONG. */
 int rendezvous_object(char object[HF_SHM_NAME_MAX + 1], const char *name, uint32_t user);
 
 /*
  * The server's side. Takes over from a dead server of that name. `target` is where files go.
  * -EBUSY: a live server has the name. -EPERM: somebody else planted something under it.
- * -EACCES: the group is not one of the caller's.
+ * -EACCES: what is there is the caller's own, and closed to it. RENDEZVOUS_GROUP;
+ * RENDEZVOUS_NO_MEMORY.
  */
 int rendezvous_create(struct rendezvous *r, const char *name, const hf_memory_options *options,
                       const struct place *target);
 
-/* Removes what a dead server left. -EBUSY, -EPERM as above; -ENOENT: nothing, or no longer. */
+/* Removes what a dead server left. -EBUSY, -EPERM, -EACCES as above; -ENOENT: nothing, or no
+ * longer. */
 int rendezvous_remove(const char *object);
 
 /* Takes the name away, so that no client finds us any more. */
@@ -73,8 +78,8 @@ int rendezvous_accept(struct rendezvous *r, unsigned lane, struct connection *c)
 bool rendezvous_free_lane(struct rendezvous *r, unsigned lane);
 
 /*
- * The client's side. -ENOENT: no server, or a dead one. -EPERM: the object is not that user's.
- * -EBADMSG: it is no rendezvous.
+ * The client's side. -ENOENT: no server, or a dead one. -EPERM: the object is not that user's;
+ * -EACCES: it is, and the server does not let us in. -EBADMSG: it is no rendezvous.
  */
 int rendezvous_open(struct rendezvous *r, const char *name, uint32_t user);
 

@@ -60,7 +60,13 @@ static void fail(struct sender *s, const char *event, const char *name, const ch
 
 static void fail_verdict(struct sender *s, const char *name, const struct verdict *verdict)
 {
-    fail(s, verdict->status == VERDICT_REFUSED ? "refused" : "error", name, verdict->text);
+    char why[WIRE_TEXT_MAX + 64];
+    if (verdict->status == VERDICT_REFUSED) {
+        fail(s, "refused", name, verdict->text);
+    } else { /* or it would be taken for what is wrong with the client's own file */
+        (void)snprintf(why, sizeof why, "the server could not save it: %s", verdict->text);
+        fail(s, "error", name, why);
+    }
 }
 
 /* ---- one file ---------------------------------------------------------------------------- */

@@ -196,6 +196,19 @@ static int choose_part_directory(struct target_file *file)
     return 0;
 }
 
+int target_try(const struct target_directory *top)
+{
+    struct stat st;
+    struct target_file file = {.top = top, .fd = -1, .parent = top->fd, .part_directory = top->fd};
+    if (fstat(top->fd, &st) == 0 && st.st_nlink == 0) {
+        return -ENOENT; /* it was removed */
+    }
+    int error = open_part(&file);
+    file.parent = -1; /* not its own */
+    target_discard(&file);
+    return error == -ENOSPC || error == -EDQUOT ? 0 : error;
+}
+
 int target_begin(const struct target_directory *top, const char *path, bool force,
                  struct target_file *file)
 {

@@ -47,6 +47,9 @@ struct target_attributes {
 int target_open(struct target_directory *top, const char *path);
 void target_close(struct target_directory *top);
 
+/* Can a file be begun there? 0, or why not. A full disk is no reason: it may have room later on. */
+int target_try(const struct target_directory *top);
+
 /* A relative path without "", "." or ".." in it, and without an end of string before its end? */
 bool target_path_is_clean(const char *path, size_t length);
 
