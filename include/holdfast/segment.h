@@ -233,8 +233,8 @@ HF_API int hf_participant_self(hf_segment *segment, hf_participant *self);
  */
 HF_API int hf_participant_lives(hf_segment *segment, hf_participant who, bool *lives);
 
-/* Settles the call of this library that this thread has jumped out of; an open transaction stays
- * open. */
+/* Settles the call of this library that this thread has jumped out of, and gives up the onces that
+ * it is at (<holdfast/once.h>); an open transaction stays open. */
 HF_API int hf_thread_recover(hf_segment *segment);
 
 /* Gives this thread's slot back now instead of at its end. What it holds is treated as at its
