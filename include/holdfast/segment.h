@@ -203,7 +203,9 @@ HF_API int hf_pages_free(hf_segment *segment, uint64_t bytes, hf_off *link);
    maximum; -ENOSPC, and nothing has changed. */
 HF_API int hf_segment_grow(hf_segment *segment, uint64_t size);
 
-/* Gives the memory behind free pages back to the system; *bytes (may be NULL) how much. */
+/* Gives the memory behind free pages back to the system; *bytes (may be NULL) how much. A call of
+ * hf_object_find that has been under way for as long may look there once more and takes a page
+ * again: where the file system is full by then it raises SIGBUS. */
 HF_API int hf_segment_trim(hf_segment *segment, uint64_t *bytes);
 
 /* ---- the dead ---------------------------------------------------------------------------- */
