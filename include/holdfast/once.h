@@ -55,9 +55,15 @@ HF_API int hf_once_fini(hf_once *once);
  * at it, and returns what that returns: 0, and it is done; anything else, and the next caller
  * tries. What do_it wrote is there for everyone who gets 0.
  *
- * do_it has to return. -EDEADLK: it has called this once. -EBUSY: this thread is in a transaction
- * of the segment, whose end might undo what was done; or do_it has left one open, and the next
- * caller tries. -EPERM: do_it has given up this thread's slot in the segment; likewise.
+ * do_it has to return. Who jumps out of it, or of this call (siglongjmp), is at it still, until it
+ * calls hf_thread_recover: then it is done, or the next caller does it from the start; after the
+ * end of the transaction, if do_it has begun one.
+ *
+ * -EDEADLK: this thread is at it: do_it has called this once. -EBUSY: this thread is in a
+ * transaction of the segment, whose end might undo what was done; or do_it has left one open, and
+ * the next caller tries. -EPERM: do_it has given up this thread's slot in the segment, or has
+ * called hf_thread_recover, which gives up all that this thread is at; likewise. -ENOLCK: this
+ * thread is at eight others in the segment.
  */
 HF_API int hf_once_call(hf_once *once, int (*do_it)(void *context), void *context);
 

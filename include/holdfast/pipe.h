@@ -58,7 +58,8 @@ HF_API int hf_pipe_init(hf_segment *segment, void *place, uint64_t capacity);
 /*
  * Takes one side of the pipe at `place`. The segment must stay open until hf_pipe_close. A side is
  * taken once in a pipe's life. -EBUSY if it has been; -EBADMSG if there is no whole pipe; -EACCES;
- * -EINVAL; and what taking a slot in the segment can give.
+ * -EINVAL; and what taking a slot in the segment can give. Who jumps out of it (siglongjmp) has the
+ * side, and the handle in *pipe, or neither.
  */
 HF_API int hf_pipe_open(hf_segment *segment, void *place, hf_pipe_side side, hf_pipe **pipe);
 

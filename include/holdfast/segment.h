@@ -204,7 +204,9 @@ HF_API int hf_pages_free(hf_segment *segment, uint64_t bytes, hf_off *link);
    maximum; -ENOSPC, and nothing has changed. */
 HF_API int hf_segment_grow(hf_segment *segment, uint64_t size);
 
-/* Gives the memory behind free pages back to the system; *bytes (may be NULL) how much. */
+/* Gives the memory behind free pages back to the system; *bytes (may be NULL) how much. A call of
+ * hf_object_find that has been under way for as long may look there once more and takes a page
+ * again: where the file system is full by then it raises SIGBUS. */
 HF_API int hf_segment_trim(hf_segment *segment, uint64_t *bytes);
 
 /* ---- the dead ---------------------------------------------------------------------------- */
@@ -234,8 +236,8 @@ HF_API int hf_participant_self(hf_segment *segment, hf_participant *self);
  */
 HF_API int hf_participant_lives(hf_segment *segment, hf_participant who, bool *lives);
 
-/* Settles the call of this library that this thread has jumped out of; an open transaction stays
- * open. */
+/* Settles the call of this library that this thread has jumped out of, and gives up the onces that
+ * it is at (<holdfast/once.h>); an open transaction stays open. */
 HF_API int hf_thread_recover(hf_segment *segment);
 
 /* Gives this thread's slot back now instead of at its end. What it holds is treated as at its

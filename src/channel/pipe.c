@@ -148,14 +148,10 @@ static int take_side(hf_pipe *pipe)
                : -EBUSY; /* partner: look_at_peer */
 }
 
-static int open_as(struct participant *p, void *place, hf_pipe_side side, hf_pipe **pipe)
+/* Quietly. */
+static int open_side(struct participant *p, struct pipe_layout *shared, hf_pipe_side side,
+                     uint64_t capacity, hf_pipe **pipe)
 {
-    struct pipe_layout *shared = place;
-    uint64_t capacity;
-    int error = validate(p->view, (uint64_t)((char *)place - p->view->base), &capacity);
-    if (error != 0) {
-        return error;
-    }
     hf_pipe *made = calloc(1, sizeof *made);
     if (made == NULL) {
         return -ENOMEM;
@@ -169,13 +165,28 @@ static int open_as(struct participant *p, void *place, hf_pipe_side side, hf_pip
                       .mine = &shared->lines[side],
                       .peer = &shared->lines[1 - (int)side],
                       .capacity = capacity};
-    error = take_side(made);
+    int error = take_side(made);
     if (error != 0) {
         free(made);
         return error;
     }
     *pipe = made;
     return 0;
+}
+
+static int open_as(struct participant *p, void *place, hf_pipe_side side, hf_pipe **pipe)
+{
+    struct pipe_layout *shared = place;
+    uint64_t capacity;
+    int error = validate(p->view, (uint64_t)((char *)place - p->view->base), &capacity);
+    if (error != 0) {
+        return error;
+    }
+    os_quiet quiet;
+    os_quiet_begin(&quiet); /* the side and its handle at once, for whoever jumps out */
+    error = open_side(p, shared, side, capacity, pipe);
+    os_quiet_end(&quiet);
+    return error;
 }
 
 int hf_pipe_open(hf_segment *segment, void *place, hf_pipe_side side, hf_pipe **pipe)
@@ -214,7 +225,7 @@ void hf_pipe_close(hf_pipe *pipe)
     HF_LOG_PUBLISH(&pipe->mine->owner, closed); /* partner: look_at_peer */
     wake_peer(pipe, 0, true);
     pipe->magic = 0;
-    free(pipe);
+    os_free(pipe);
 }
 
 /* ---- waiting ----------------------------------------------------------------------------- */

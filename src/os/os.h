@@ -87,6 +87,8 @@
 #define os_fork_page             hf_os_fork_page
 #define os_quiet_begin           hf_os_quiet_begin
 #define os_quiet_end             hf_os_quiet_end
+#define os_alloc                 hf_os_alloc
+#define os_free                  hf_os_free
 
 /* ---- the machine ------------------------------------------------------------------------- */
 
@@ -360,6 +362,11 @@ typedef struct os_quiet {
 } os_quiet;
 void os_quiet_begin(os_quiet *quiet);
 void os_quiet_end(const os_quiet *quiet);
+
+/* Memory of this process, all zero; NULL: there is none. Quietly: nobody may jump out of malloc.
+   Where a quiet stretch is open already, calloc and free do. */
+void *os_alloc(size_t bytes);
+void os_free(void *memory);
 
 /* ---- the machine's identity -------------------------------------------------------------- */
 

@@ -264,11 +264,14 @@ int os_shm_remove(const char *name)
 
 int os_shm_list(int (*visit)(const char *name, void *context), void *context)
 {
+    os_quiet quiet;
+    os_quiet_begin(&quiet); /* it allocates */
     DIR *directory = opendir(SHM_DIRECTORY);
+    int result = directory == NULL ? failure() : 0;
+    os_quiet_end(&quiet);
     if (directory == NULL) {
-        return failure();
+        return result;
     }
-    int result = 0;
     for (struct dirent *entry; result == 0 && (entry = readdir(directory)) != NULL;) {
         struct stat st;
         if (entry->d_name[0] != '.' &&
@@ -277,7 +280,9 @@ int os_shm_list(int (*visit)(const char *name, void *context), void *context)
             result = visit(entry->d_name, context);
         }
     }
+    os_quiet_begin(&quiet);
     (void)closedir(directory);
+    os_quiet_end(&quiet);
     return result;
 }
 

@@ -4,7 +4,6 @@
  * have no unnamed files, a temporary name. Nothing here is shared but the object itself.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -65,7 +64,7 @@ static int check_options(const hf_memory_options *options)
 /* Makes the handle that owns fd; on failure closes fd. */
 static int adopt(int fd, hf_access access, hf_memory **memory)
 {
-    hf_memory *made = calloc(1, sizeof *made);
+    hf_memory *made = os_alloc(sizeof *made);
     if (made == NULL) {
         (void)os_close(fd);
         return -ENOMEM;
@@ -116,7 +115,7 @@ static int prepare(const char *path, uint64_t size, const hf_memory_options *opt
     if (error != 0) {
         return error;
     }
-    hf_memory *made = calloc(1, sizeof *made);
+    hf_memory *made = os_alloc(sizeof *made);
     if (made == NULL) {
         return -ENOMEM;
     }
@@ -124,7 +123,7 @@ static int prepare(const char *path, uint64_t size, const hf_memory_options *opt
     error = path != NULL ? os_file_prepare(path, made->temporary, &made->fd)
                          : os_shm_prepare(made->temporary, &made->fd);
     if (error != 0) {
-        free(made);
+        os_free(made);
         return error;
     }
     made->magic = MEMORY_MAGIC;
@@ -457,6 +456,6 @@ void hf_memory_close(hf_memory *memory)
         }
         (void)os_close(memory->fd);
         memory->magic = 0;
-        free(memory);
+        os_free(memory);
     }
 }

@@ -6,7 +6,6 @@
  *    region     |..............|       first = address the user sees, size bytes
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/bits.h"
 #include "holdfast/region.h"
@@ -90,7 +89,7 @@ int hf_region_map(hf_memory *memory, const hf_region_options *options, hf_region
     if (no_address_to_be_exact_about || misplaced) {
         return -EINVAL;
     }
-    hf_region *made = malloc(sizeof *made);
+    hf_region *made = os_alloc(sizeof *made);
     if (made == NULL) {
         return -ENOMEM;
     }
@@ -99,7 +98,7 @@ int hf_region_map(hf_memory *memory, const hf_region_options *options, hf_region
     error = os_map(hf_memory_descriptor(memory), o->offset - lead, length + lead, o->access, wish,
                    o->exactly, &base);
     if (error != 0) {
-        free(made);
+        os_free(made);
         return error;
     }
     if (o->huge_pages) {
@@ -211,6 +210,6 @@ void hf_region_unmap(hf_region *region)
         covering_pages(region->first, region->size, &base, &bytes);
         (void)os_unmap(base, bytes);
         region->magic = 0;
-        free(region);
+        os_free(region);
     }
 }

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "segment/check.h"
@@ -236,7 +235,7 @@ static int hold_reserved(struct look *look)
 /* Who holds what; *linked: pages in use that nobody of these does. */
 static int check_pages(struct look *look, uint64_t *linked)
 {
-    look->held = calloc(look->pages / 64 + 1, sizeof *look->held);
+    look->held = os_alloc((size_t)(look->pages / 64 + 1) * sizeof *look->held);
     look->held_count = 0;
     if (look->held == NULL) {
         return -EAGAIN;
@@ -245,7 +244,7 @@ static int check_pages(struct look *look, uint64_t *linked)
     error = error != 0 ? error : hold_reserved(look);
     error = error != 0 ? error : check_heap(look);
     error = error != 0 ? error : check_names(look);
-    free(look->held);
+    os_free(look->held);
     uint64_t used = pages_count(look->view);
     look->report->pages_used = used;
     look->report->pages_held = look->held_count;

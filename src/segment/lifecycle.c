@@ -53,7 +53,7 @@ void hf_segment_close(hf_segment *segment)
     view->handles--;
     view_drop(view);
     process_unlock();
-    free(segment);
+    os_free(segment);
 }
 
 /* ---- who is there ------------------------------------------------------------------------ */

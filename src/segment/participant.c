@@ -410,7 +410,7 @@ static void drop_inherited(void)
         os_life_unlink(&p->life); /* a child of a raw clone has its parent's list in libc */
         os_life_close(&p->life);
         heap_forget(p);
-        free(p);
+        os_free(p);
     }
 }
 

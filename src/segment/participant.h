@@ -22,7 +22,8 @@
 #define lives_after_all        hf_lives_after_all
 #define sleep_beside           hf_sleep_beside
 
-#define ASKED 8u
+#define ASKED     8u
+#define ONCES_MAX 8u
 
 struct participant {
     const char *base; /* of the view: whose segment it is */
@@ -39,6 +40,9 @@ struct participant {
     struct heap *heap; /* NULL until it is used */
     unsigned reservations;
     uint32_t hold_open; /* 1 + the place of the hold that a call is about to take; 0: none */
+    /* The onces that it is at, one inside the other: where they lie. */
+    uint64_t onces[ONCES_MAX];
+    unsigned once_count;
     /* Blocks of objects that this thread's transactions have left dead, to be buried. */
     uint64_t *dead;
     unsigned dead_count;

@@ -189,7 +189,25 @@ void recovery_of_own_slot(struct participant *me)
     heap_forget(me);
     me->reservations = 0;
     me->hold_open = 0;
+    me->once_count = 0;
     me->tx_depth = 0;
+}
+
+/* A transaction that was begun at it stays open, and keeps it to its end. */
+void recovery_of_onces(struct participant *me)
+{
+    while (me->once_count > 0) {
+        uint64_t offset = me->onces[me->once_count - 1];
+        struct lock *lock = view_lock_at(me->view, offset);
+        bool ours = lock != NULL && lock_is_at(lock, offset) && owner_of(lock) == me->number;
+        if (ours && tx_state(me->slot) != TX_NONE) {
+            HF_LOG_STORE(&lock->next, load_relaxed(&lock->next) | LOCK_UNLOCK_LATER);
+        } else if (ours) {
+            lock_free(me, lock, offset);
+        }
+        crash_fence(); /* a jump out of here finds it once more */
+        me->once_count--;
+    }
 }
 
 void recovery_of_call(struct participant *me)
@@ -215,6 +233,7 @@ void recovery_of_call(struct participant *me)
         }
     }
     tx_settle(me);
+    recovery_of_onces(me);
     me->busy = false;
 }
 

@@ -13,6 +13,7 @@
 #define recovery_of          hf_recovery_of
 #define recovery_of_own_slot hf_recovery_of_own_slot
 #define recovery_of_call     hf_recovery_of_call
+#define recovery_of_onces    hf_recovery_of_onces
 #define recovery_of_all      hf_recovery_of_all
 #define log_unwind           hf_log_unwind
 #define log_drop_unfinished  hf_log_drop_unfinished
@@ -25,6 +26,9 @@ void recovery_of_own_slot(struct participant *me);
 
 /* Settles only the call that the caller's own thread jumped out of. */
 void recovery_of_call(struct participant *me);
+
+/* Gives up the onces that the caller's own thread was at, as its death would. */
+void recovery_of_onces(struct participant *me);
 
 /* Looks at every slot, asking the system; how many it recovered. */
 unsigned recovery_of_all(struct participant *me);

@@ -248,7 +248,11 @@ int hf_thread_recover(hf_segment *segment)
         recovery_of_call(p);
         return 0;
     }
-    return error != 0 ? error : call_end(p, 0);
+    if (error != 0) {
+        return error;
+    }
+    recovery_of_onces(p); /* between a once's begin and its end no call is open */
+    return call_end(p, 0);
 }
 
 int hf_thread_leave(hf_segment *segment)

@@ -10,7 +10,6 @@
  * does not wait, and across a fork, so that the child finds all as it should be.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/atomic.h"
 #include "holdfast/file_lock.h"
@@ -137,7 +136,7 @@ int hf_file_lock_open(const char *path, hf_file_lock **lock)
     if (path == NULL || lock == NULL) {
         return -EINVAL;
     }
-    hf_file_lock *made = calloc(1, sizeof *made);
+    hf_file_lock *made = os_alloc(sizeof *made);
     if (made == NULL) {
         return -ENOMEM;
     }
@@ -146,7 +145,7 @@ int hf_file_lock_open(const char *path, hf_file_lock **lock)
     int error = open_listed(path, made);
     guard_unlock();
     if (error != 0) {
-        free(made);
+        os_free(made);
         return error;
     }
     *lock = made;
@@ -169,7 +168,7 @@ void hf_file_lock_close(hf_file_lock *lock)
     }
     lock->magic = 0;
     guard_unlock();
-    free(lock);
+    os_free(lock);
 }
 
 /* ---- locking ----------------------------------------------------------------------------- */

@@ -6,7 +6,6 @@
  * process lock guards it; it is never held while a segment is opened or closed.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/atomic.h"
 #include "holdfast/named.h"
@@ -88,7 +87,7 @@ static struct opened **find_opened(const void *object)
 /* Room for an entry, taken before anything is done that could not be undone. */
 static int make_entry(struct opened **entry)
 {
-    *entry = malloc(sizeof **entry);
+    *entry = os_alloc(sizeof **entry);
     return *entry == NULL ? -ENOMEM : 0;
 }
 
@@ -109,7 +108,7 @@ static int note_opened(struct opened *entry, void *object, hf_segment *segment)
         process_unlock();
     }
     hf_segment_close(segment);
-    free(entry);
+    os_free(entry);
     return error;
 }
 
@@ -134,7 +133,7 @@ int hf_named_close(void *object)
     }
     process_unlock();
     hf_segment_close(last);
-    free(entry);
+    os_free(entry);
     return 0;
 }
 
@@ -187,7 +186,7 @@ static int create(hf_named_kind kind, const char *name, const hf_sync_options *o
     }
     if (error != 0) {
         hf_segment_close(segment);
-        free(entry);
+        os_free(entry);
         return error;
     }
     return note_opened(entry, *object, segment);
@@ -231,7 +230,7 @@ static int open_existing(hf_named_kind kind, const char *name, void **object)
     }
     if (error != 0) {
         hf_segment_close(segment);
-        free(entry);
+        os_free(entry);
         return error;
     }
     return note_opened(entry, *object, segment);

@@ -2,6 +2,9 @@
 /*
  * hf_once: a lock, and whether it is done in the lock's `depth`. Whoever dies holding the lock has
  * not done it, so that its data is suspect is nothing to tell: the next one does it all.
+ *
+ * While it is done no call is open, for do_it calls the library: so the participant notes what it
+ * is at, from before the lock is taken until it is free, for hf_thread_recover to give up.
  */
 #include <errno.h>
 
@@ -44,6 +47,32 @@ int hf_once_is_done(const hf_once *once)
     return is_done(lock) ? 1 : 0;
 }
 
+static int note(struct participant *p, uint64_t offset)
+{
+    if (p->once_count == ONCES_MAX) {
+        return -ENOLCK;
+    }
+    p->onces[p->once_count] = offset;
+    crash_fence();
+    p->once_count++;
+    crash_fence();
+    return 0;
+}
+
+/* The order of the others says nothing. */
+static void forget(struct participant *p, uint64_t offset)
+{
+    crash_fence();
+    for (unsigned i = p->once_count; i > 0; i--) {
+        if (p->onces[i - 1] == offset) {
+            p->onces[i - 1] = p->onces[p->once_count - 1];
+            crash_fence();
+            p->once_count--;
+            return;
+        }
+    }
+}
+
 /* Nobody else is at it from now on: 0. */
 static int begin(struct lock *lock, int64_t timeout_ns)
 {
@@ -56,10 +85,17 @@ static int begin(struct lock *lock, int64_t timeout_ns)
     if (tx_state(p->slot) != TX_NONE) {
         return call_end(p, -EBUSY);
     }
+    error = note(p, offset);
+    if (error != 0) {
+        return call_end(p, error);
+    }
     error = lock_take(p, lock, offset, timeout_ns);
     if (error == -EOWNERDEAD) {
         (void)fetch_and_relaxed(&lock->word, ~LOCK_OWNER_DIED);
         error = 0;
+    }
+    if (error != 0) {
+        forget(p, offset);
     }
     return call_end(p, error);
 }
@@ -78,12 +114,14 @@ static int end(struct lock *lock, int result)
     }
     if (tx_state(p->slot) != TX_NONE) {
         HF_LOG_STORE(&lock->next, load_relaxed(&lock->next) | LOCK_UNLOCK_LATER);
+        forget(p, offset);
         return call_end(p, -EBUSY);
     }
     if (result == 0) {
         HF_LOG_PUBLISH(&lock->depth, DONE); /* partner: is_done */
     }
     lock_free(p, lock, offset);
+    forget(p, offset);
     return call_end(p, result);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a death leaves of an event, a latch and a once. */
 #include <errno.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <string.h>
 
@@ -330,14 +331,34 @@ static int leave_a_transaction_open(void *segment)
     return hf_tx_begin(segment);
 }
 
-/* It is free once the transaction has ended. */
+static bool is_free_after_the_transaction(struct arena *arena)
+{
+    int ended = hf_tx_commit(arena->segment);
+    const struct lock *lock = (const struct lock *)(const void *)once_of(arena);
+    return ended == 0 && (load_relaxed(&lock->word) & LOCK_OWNER) == 0;
+}
+
 static int act_once_in_a_transaction(struct arena *arena)
 {
     int error = hf_once_call(once_of(arena), leave_a_transaction_open, arena->segment);
-    int ended = hf_tx_commit(arena->segment);
-    const struct lock *lock = (const struct lock *)(const void *)once_of(arena);
-    bool is_free = (load_relaxed(&lock->word) & LOCK_OWNER) == 0;
-    return error == -EBUSY && ended == 0 && is_free ? 0 : 1;
+    return error == -EBUSY && is_free_after_the_transaction(arena) ? 0 : 1;
+}
+
+static sigjmp_buf out_of_the_once;
+
+static int begin_and_jump(void *segment)
+{
+    require(hf_tx_begin(segment) == 0, "begin");
+    siglongjmp(out_of_the_once, 1);
+}
+
+static int act_once_jumped_out_of(struct arena *arena)
+{
+    if (sigsetjmp(out_of_the_once, 1) == 0) {
+        (void)hf_once_call(once_of(arena), begin_and_jump, arena->segment);
+    }
+    int error = hf_thread_recover(arena->segment);
+    return error == 0 && is_free_after_the_transaction(arena) ? 0 : 1;
 }
 
 static int count_it(void *count)
@@ -513,6 +534,14 @@ static const struct scenario scenarios[] = {
      .set_up = make_board,
      .prepare = take_slot,
      .act = act_once_in_a_transaction,
+     .no_effect = true,
+     .judge = judge_once},
+    {.name = "once.recover.that_leaves_a_transaction_open",
+     .call = "hf_thread_recover",
+     ON_A_BOARD,
+     .set_up = make_board,
+     .prepare = take_slot,
+     .act = act_once_jumped_out_of,
      .no_effect = true,
      .judge = judge_once},
     {.name = "once.timedcall",

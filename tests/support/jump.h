@@ -15,7 +15,8 @@ int interrupt_after(long instructions, void (*what)(void), int (*call)(void *con
                     void *context);
 
 /* Is in the call and jumps out of it after so many instructions, counted from a little before it;
-   false: it has ended before, and all is as if nobody had meant to jump. */
+   false: it has ended before, and all is as if nobody had meant to jump. A jump out of malloc fails
+   the test: the next one to call malloc would wait for ever. */
 bool jump_after(long instructions, int (*call)(void *context), void *context);
 
 /* After a jump. It may have come before the call or after it: then there is nothing to recover. */
