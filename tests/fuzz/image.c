@@ -146,8 +146,8 @@ static void people(const struct image *image)
             store_relaxed(n % 2 == 0 ? &slot->held : &slot->intent, offset);
         }
     }
-    store_relaxed(life_in(image, 21), 1);                                  /* alive */
-    store_relaxed(&image_slot(image, 22)->claim, claim_word(21, 7, 7, 0)); /* by the living one */
+    store_relaxed(life_in(image, 21), 1); /* alive */
+    store_relaxed(&image_slot(image, 22)->claim, claim_word(IMAGE_LIVING, 7, 7, 0));
     store_relaxed(&image_slot(image, 23)->claim, claim_word(20, 6, 7, CLAIM_UNRECOVERED));
     store_relaxed(&image_slot(image, 24)->claim, claim_word(24, 0, 7, CLAIM_CLAIMING));
 }

@@ -35,6 +35,9 @@ enum image_kind {
     IMAGE_KINDS
 };
 
+/* In the last of them, the slot of the living one. */
+#define IMAGE_LIVING 21u
+
 struct image {
     char *bytes;
     uint64_t size; /* and the size of its object */

@@ -451,7 +451,7 @@ static void use(struct run *run)
         for (size_t i = 0; i < sizeof everything / sizeof everything[0]; i++) {
             act(run, everything[i][0], everything[i][1]);
         }
-        for (unsigned i = 0; i < SYNC_KINDS * 256; i++) {
+        for (unsigned i = 0; i < SYNC_KINDS * 32; i++) {
             act(run, (uint8_t)(SYNC_FIRST + i % (SYNC_KINDS * 4)), (uint8_t)(i / SYNC_KINDS));
         }
         return;

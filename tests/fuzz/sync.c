@@ -29,7 +29,7 @@ void sync_furnish(struct sync *sync)
         must(hf_recursive_mutex_init(&sync->recursive[i]), "a recursive mutex");
         must(hf_condition_init(&sync->condition[i]), "a condition");
         must(hf_semaphore_init(&sync->plain[i], i, 0), "a semaphore");
-        must(hf_semaphore_init(&sync->undo[i], 5, HF_SEMAPHORE_UNDO), "an undo semaphore");
+        must(hf_semaphore_init(&sync->undo[i], 2 + i, HF_SEMAPHORE_UNDO), "an undo semaphore");
         must(hf_barrier_init(&sync->barrier[i], 2 + i), "a barrier");
         must(hf_event_init(&sync->event[i]), "an event");
         must(hf_latch_init(&sync->latch[i], 1 + i), "a latch");
@@ -66,7 +66,7 @@ static void leave_update(const struct image *image, struct semaphore *undo)
 {
     struct slot *slot = image_slot(image, 1);
     uint64_t makes =
-        4 * COUNT_ONE | UINT64_C(1) << COUNT_SLOT_SHIFT | UINT64_C(9) << COUNT_VERSION_SHIFT;
+        2 * COUNT_ONE | UINT64_C(1) << COUNT_SLOT_SHIFT | UINT64_C(9) << COUNT_VERSION_SHIFT;
     store_relaxed(&slot->update_of, hold_word(offset_of(image, OBJECT(undo[1])), HOLD_PERMITS, 1));
     store_relaxed(&slot->update_expects, load_relaxed(&undo->count));
     store_relaxed(&slot->update_makes, makes);
@@ -74,10 +74,10 @@ static void leave_update(const struct image *image, struct semaphore *undo)
     store_relaxed(&undo->count, makes);
 }
 
-/* Slots 8 to 13 and the living one, with holds of each kind. */
-static void leave_holds(const struct image *image)
+/* Slots 8 to 13 and the living one, with holds of each kind; that one has a lock as well. */
+static void leave_holds(const struct image *image, struct lock *lock)
 {
-    static const uint32_t holders[] = {8, 9, 10, 11, 12, 13, 21};
+    static const uint32_t holders[] = {8, 9, 10, 11, 12, 13, IMAGE_LIVING};
     for (unsigned i = 0; i < COUNT(holders); i++) {
         struct slot *slot = image_slot(image, holders[i]);
         store_relaxed(&slot->holds[0], hold_word(offset_of(image, OBJECT(rwlock)), HOLD_READ, 1));
@@ -86,6 +86,8 @@ static void leave_holds(const struct image *image)
                       hold_word(offset_of(image, OBJECT(barrier[1])), HOLD_MEMBER, 1));
         store_relaxed(&slot->holds_top, 3);
     }
+    store_relaxed(&lock->word, IMAGE_LIVING);
+    store_relaxed(&image_slot(image, IMAGE_LIVING)->held, load_relaxed(&lock->self));
 }
 
 void sync_leave_open(const struct image *image, bool many)
@@ -101,7 +103,7 @@ void sync_leave_open(const struct image *image, bool many)
     store_relaxed(&event->word, WORD_WAITERS);
     leave_update(image, (void *)&sync->undo[1]);
     if (many) {
-        leave_holds(image);
+        leave_holds(image, (void *)&sync->recursive[1]);
     }
 }
 
@@ -424,19 +426,24 @@ void sync_act(struct sync *sync, hf_mutex *mutex, uint8_t which, uint8_t n)
 
 #define SLOT(field) offsetof(struct slot, field)
 
-static const uint16_t slot_words[] = {
-    SLOT(intent),
-    SLOT(held),
-    SLOT(update),
-    SLOT(update_of),
-    SLOT(update_makes),
-    SLOT(holds_top),
-    SLOT(update_expects),
-    SLOT(holds),
-    SLOT(holds) + 8,
-    SLOT(holds) + 16,
-    SLOT(holds) + 8 * (HOLDS_MAX - 1),
-};
+static const uint16_t slot_words[] = {SLOT(intent),
+                                      SLOT(held),
+                                      SLOT(claim),
+                                      SLOT(update),
+                                      SLOT(update_of),
+                                      SLOT(update_makes),
+                                      SLOT(update_expects),
+                                      SLOT(holds_top),
+                                      SLOT(holds),
+                                      SLOT(holds) + 8,
+                                      SLOT(holds) + 16,
+                                      SLOT(holds) + 24,
+                                      SLOT(holds) + 8 * (HOLDS_MAX - 1)};
+
+static uint64_t offset_in(const struct image *image, uint32_t number)
+{
+    return (uint64_t)((char *)image_slot(image, number) - image->bytes);
+}
 
 /* Of an object twice as often as of a slot. */
 static uint64_t choose_place(const struct image *image, struct input *input)
@@ -447,10 +454,8 @@ static uint64_t choose_place(const struct image *image, struct input *input)
         return offset_of(image, 0) + which % (SYNC_OBJECTS * 4) * 8;
     }
     uint32_t number = 1 + (uint32_t)(how / 3) % (how < 192 ? SLOTS_PER_PAGE : 24);
-    uint64_t slot = number <= image_slots(image)
-                        ? (uint64_t)((char *)image_slot(image, number) - image->bytes)
-                        : (uint64_t)((char *)image_slot(image, 1) - image->bytes);
-    return slot + slot_words[which % COUNT(slot_words)];
+    return offset_in(image, number <= image_slots(image) ? number : 1) +
+           slot_words[which % COUNT(slot_words)];
 }
 
 /* What stands in such a word, and is not true. */
@@ -493,6 +498,19 @@ static uint64_t choose_value(const struct image *image, uint64_t now, struct inp
     }
 }
 
+/* If that is one of a slot's holds, the slot is made to say that it has so many. */
+static void show_holds(const struct image *image, char *base, uint64_t place)
+{
+    for (uint32_t n = 1; n <= image_slots(image); n++) {
+        uint64_t slot = offset_in(image, n);
+        uint64_t hold = (place - slot - SLOT(holds)) / 8;
+        if (hold < HOLDS_MAX) {
+            shared_u64 *top = (void *)(base + slot + SLOT(holds_top));
+            store_relaxed(top, hold + 1);
+        }
+    }
+}
+
 void sync_mutate(const struct image *image, char *base, struct input *input)
 {
     uint64_t place = choose_place(image, input);
@@ -500,4 +518,7 @@ void sync_mutate(const struct image *image, char *base, struct input *input)
     memcpy(&value, base + place, sizeof value);
     value = choose_value(image, value, input);
     memcpy(base + place, &value, sizeof value);
+    if (take_byte(input) % 2 != 0) {
+        show_holds(image, base, place);
+    }
 }
