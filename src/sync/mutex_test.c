@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "holdfast/heap.h"
+#include "segment/handle.h"
 #include "segment/lock_layout.h"
 #include "support/stage.h"
 
@@ -595,6 +596,25 @@ TEST(trying_a_mutex_whose_owner_cannot_exist_says_so_too)
     set_stage(256 * KIB);
     store_relaxed(&bytes_of(&props->mutex)->word, 4095);
     assert_error(hf_mutex_trylock(&props->mutex), -EBADMSG);
+    clear_stage();
+}
+
+/* Its slot is held by who is gone, and its own life word and number say that it lives. */
+TEST(a_mutex_whose_owner_is_dead_and_lives_is_damaged)
+{
+    set_stage(256 * KIB);
+    struct slot *slot = view_slot(stage->view, 4);
+    store_relaxed(&slot->claim, claim_word(3, 9, 0, CLAIM_UNRECOVERED));
+    store_relaxed(&slot->life_kind, LIFE_ROBUST);
+    store_relaxed(view_life(stage->view, 4), 1);
+    store_relaxed(&bytes_of(&props->mutex)->word, 4);
+    pid_t child = start_child(lock_the_damaged, NULL);
+    int end = wait_child_for(child, 10000);
+    if (end == CHILD_RUNS) {
+        (void)kill_and_reap(child);
+    }
+    assert_int_equal(end, 0);
+    store_relaxed(&slot->claim, 0);
     clear_stage();
 }
 

@@ -74,19 +74,18 @@ static bool spin(struct semaphore *semaphore)
 }
 
 /* Sleeps beside somebody whose death may bring a permit, and recovers the dead among those; without
-   a participant, a slice. */
+   a participant, or where nobody has what a slot holds, a slice. */
 static void sleep_on(struct participant *p, struct semaphore *semaphore, uint64_t offset,
                      uint64_t seen, int64_t ns)
 {
     uint32_t holder = p == NULL ? 0 : counter_holder(p->view, 1, offset);
     holder =
         holder != 0 && holder == p->number ? counter_holder(p->view, holder + 1, offset) : holder;
-    if (holder == 0) {
+    if (holder == 0 ||
+        lock_wait_beside(p, holder, lower_half(semaphore), (uint32_t)seen, ns) == PRESENCE_NONE) {
         (void)os_wait(&semaphore->count, (uint32_t)seen, ns);
-        return;
     }
-    (void)lock_wait_beside(p, holder, lower_half(semaphore), (uint32_t)seen, ns);
-    while ((holder = counter_holder(p->view, holder + 1, offset)) != 0) {
+    while (holder != 0 && (holder = counter_holder(p->view, holder + 1, offset)) != 0) {
         (void)lock_wait_beside(p, holder, lower_half(semaphore), (uint32_t)seen, 0);
     }
 }

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "holdfast/semaphore.h"
 #include "segment/check.h"
 #include "segment/handle.h"
+#include "segment/holds.h"
 #include "segment/semaphore_layout.h"
 #include "support/stage.h"
 
@@ -494,6 +496,28 @@ TEST(killed_at_random_no_permit_is_lost_or_doubled)
         kill_three(take_and_give, round);
         assert_int_equal(value_of(0), 2);
     }
+    clear_stage();
+}
+
+/* ---- damage -------------------------------------------------------------------------------- */
+
+static long times_asleep(void)
+{
+    struct rusage usage;
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_nvcsw;
+}
+
+TEST(who_waits_sleeps_although_a_slot_that_nobody_has_holds_a_permit)
+{
+    set_stage(64 * KIB);
+    set_semaphore(0, 0, HF_SEMAPHORE_UNDO);
+    struct slot *slot = view_slot(stage->view, 4);
+    hold_set(slot, 0, hold_word(hf_segment_offset(stage, semaphore(0)).value, HOLD_PERMITS, 1));
+    long before = times_asleep();
+    assert_error(hf_semaphore_timedwait(semaphore(0), SECOND / 4), -ETIMEDOUT);
+    assert_true(times_asleep() > before);
+    hold_clear(slot, 0);
     clear_stage();
 }
 

@@ -62,6 +62,7 @@ static struct stage *furnish(hf_segment *segment)
     for (unsigned i = 0; i < STAGE_VALUES; i++) {
         stage->value[i] = 1000 + i;
     }
+    sync_furnish(&stage->sync);
     furnish_heap(segment, stage);
     return stage;
 }
@@ -69,6 +70,7 @@ static struct stage *furnish(hf_segment *segment)
 /* Held from before, held from inside, unlocked inside; a log in the slot and in a chunk. */
 static void open_transaction(hf_segment *segment, struct stage *stage)
 {
+    sync_take(&stage->sync);
     must(hf_mutex_lock(&stage->mutex[0]), "lock");
     must(hf_mutex_lock(&stage->mutex[1]), "lock");
     must(hf_tx_begin(segment), "begin");
@@ -101,7 +103,7 @@ static struct slot_page *page_in(const struct image *image, uint32_t number)
     return (struct slot_page *)(void *)(image->bytes + offset);
 }
 
-static struct slot *slot_in(const struct image *image, uint32_t number)
+struct slot *image_slot(const struct image *image, uint32_t number)
 {
     return &page_in(image, number)->slots[(number - 1) % SLOTS_PER_PAGE];
 }
@@ -114,7 +116,7 @@ static shared_u32 *life_in(const struct image *image, uint32_t number)
 /* In the middle of handing out, or taking back, what link 1 names: with the lock of the pages. */
 static void begin_operation(const struct image *image, uint64_t op)
 {
-    struct slot *slot = slot_in(image, 1);
+    struct slot *slot = image_slot(image, 1);
     struct lock *lock = &header_in(image)->pages_lock;
     uint64_t link = image->root + offsetof(struct stage, link) + sizeof(hf_off);
     uint64_t run = *(uint64_t *)(void *)(image->bytes + link);
@@ -132,7 +134,7 @@ static void people(const struct image *image)
 {
     struct stage *stage = (void *)(image->bytes + image->root);
     for (uint32_t n = 2; n <= 24; n++) {
-        struct slot *slot = slot_in(image, n);
+        struct slot *slot = image_slot(image, n);
         store_relaxed(&slot->claim, claim_word(n, 7, 7, 0));
         store_relaxed(&slot->life_kind, LIFE_ROBUST);
         store_relaxed(life_in(image, n), OS_LIFE_DIED);
@@ -144,16 +146,16 @@ static void people(const struct image *image)
             store_relaxed(n % 2 == 0 ? &slot->held : &slot->intent, offset);
         }
     }
-    store_relaxed(life_in(image, 21), 1);                               /* alive */
-    store_relaxed(&slot_in(image, 22)->claim, claim_word(21, 7, 7, 0)); /* by the living one */
-    store_relaxed(&slot_in(image, 23)->claim, claim_word(20, 6, 7, CLAIM_UNRECOVERED));
-    store_relaxed(&slot_in(image, 24)->claim, claim_word(24, 0, 7, CLAIM_CLAIMING));
+    store_relaxed(life_in(image, 21), 1); /* alive */
+    store_relaxed(&image_slot(image, 22)->claim, claim_word(IMAGE_LIVING, 7, 7, 0));
+    store_relaxed(&image_slot(image, 23)->claim, claim_word(20, 6, 7, CLAIM_UNRECOVERED));
+    store_relaxed(&image_slot(image, 24)->claim, claim_word(24, 0, 7, CLAIM_CLAIMING));
 }
 
 /* By hand: what a participant at that instruction leaves. */
 static void finish_by_hand(const struct image *image, enum image_kind kind)
 {
-    struct slot *slot = slot_in(image, 1);
+    struct slot *slot = image_slot(image, 1);
     if (kind == IMAGE_COMMITTED) {
         store_relaxed(&slot->tx, TX_COMMITTED); /* with what is to be freed in its log */
     } else if (kind == IMAGE_ALLOC || kind == IMAGE_FREE) {
@@ -162,6 +164,7 @@ static void finish_by_hand(const struct image *image, enum image_kind kind)
         people(image);
     }
     if (kind != IMAGE_QUIET) {
+        sync_leave_open(image, kind == IMAGE_MANY);
         store_relaxed(life_in(image, 1), OS_LIFE_DIED);
     }
 }
@@ -308,11 +311,10 @@ enum place {
 
 static uint64_t slot_offset(const struct image *image, uint32_t number)
 {
-    return (uint64_t)((char *)slot_in(image, number) - image->bytes);
+    return (uint64_t)((char *)image_slot(image, number) - image->bytes);
 }
 
-/* The highest slot number with a page in the image. */
-static uint32_t slots_in(const struct image *image)
+uint32_t image_slots(const struct image *image)
 {
     uint32_t pages = 0;
     for (uint32_t run = 0; run < SLOT_RUNS; run++) {
@@ -326,7 +328,7 @@ static uint32_t slots_in(const struct image *image)
 /* Where a position in the undo log of slot 1 lies. */
 static uint64_t log_place(const struct image *image, uint64_t position)
 {
-    struct slot *slot = slot_in(image, 1);
+    struct slot *slot = image_slot(image, 1);
     if (position < LOG_INLINE) {
         return slot_offset(image, 1) + SLOT(log) + position;
     }
@@ -339,7 +341,7 @@ static uint64_t log_place(const struct image *image, uint64_t position)
 /* A trailer of that log, counted from its end; the log's beginning if there are not so many. */
 static uint64_t trailer_place(const struct image *image, uint64_t back)
 {
-    uint64_t position = load_relaxed(&slot_in(image, 1)->log_used);
+    uint64_t position = load_relaxed(&image_slot(image, 1)->log_used);
     for (;;) {
         if (position < sizeof(struct log_trailer)) {
             return log_place(image, 0);
@@ -371,7 +373,7 @@ static uint64_t choose_place(const struct image *image, struct input *input)
     case PLACE_HEADER:
         return header_words[which % COUNT(header_words)];
     case PLACE_SLOT:
-        return slot_offset(image, 1 + (uint32_t)which % slots_in(image)) +
+        return slot_offset(image, 1 + (uint32_t)which % image_slots(image)) +
                slot_words[take_byte(input) % COUNT(slot_words)];
     case PLACE_FIRST_SLOT:
         return slot_offset(image, 1) + slot_words[which % COUNT(slot_words)];
@@ -382,9 +384,9 @@ static uint64_t choose_place(const struct image *image, struct input *input)
     case PLACE_ENTRY: /* the table of pages */
         return chunk_in(image) + which % (image->size / SEGMENT_PAGE) * 8;
     case PLACE_RESERVED:
-        return load_relaxed(&slot_in(image, 1)->reserved_page) + which % 8 * 8;
+        return load_relaxed(&image_slot(image, 1)->reserved_page) + which % 8 * 8;
     case PLACE_LIFE:
-        return (uint64_t)((char *)life_in(image, 1 + (uint32_t)which % slots_in(image)) -
+        return (uint64_t)((char *)life_in(image, 1 + (uint32_t)which % image_slots(image)) -
                           image->bytes);
     case PLACE_TRAILER:
         return trailer_place(image, which / 2 % 8) + which % 2 * 8;
@@ -518,6 +520,10 @@ static void fill(const struct image *image, char *base, struct input *input)
 void image_mutate(const struct image *image, char *base, struct input *input)
 {
     uint8_t how = take_byte(input);
+    if (how >= 0xa0 && how < 0xd0) {
+        sync_mutate(image, base, input);
+        return;
+    }
     switch (how < 0xd0 ? 0 : how % 4) {
     case 1:
         write_bytes(image, base, input);

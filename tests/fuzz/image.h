@@ -3,8 +3,10 @@
 #ifndef HF_TESTS_FUZZ_IMAGE_H
 #define HF_TESTS_FUZZ_IMAGE_H
 
+#include "fuzz/sync.h"
 #include "fuzz/world.h"
 #include "holdfast/mutex.h"
+#include "segment/slot_layout.h"
 
 #define STAGE_MUTEXES 8u
 #define STAGE_LINKS   8u
@@ -16,6 +18,7 @@ struct stage {
     hf_off link[STAGE_LINKS];
     uint64_t value[STAGE_VALUES];
     uint8_t big[6000]; /* more than a slot's log holds */
+    struct sync sync;
 };
 
 /* Where the pages are that stage.link[LINK_OF_PIPE] names, there is a pipe. */
@@ -32,6 +35,9 @@ enum image_kind {
     IMAGE_KINDS
 };
 
+/* In the last of them, the slot of the living one. */
+#define IMAGE_LIVING 21u
+
 struct image {
     char *bytes;
     uint64_t size; /* and the size of its object */
@@ -42,6 +48,10 @@ struct image {
 
 /* Made at the first call. */
 const struct image *image_of(enum image_kind kind);
+
+/* A slot in the image, and the highest number of one. */
+struct slot *image_slot(const struct image *image, uint32_t number);
+uint32_t image_slots(const struct image *image);
 
 /* Writes one thing into a segment of that image's shape at `base`, as the input says. Only the
    first image->size bytes. */

@@ -28,9 +28,6 @@
 /* Of the heap, that are remembered. */
 #define BLOCKS 8u
 
-/* Shorter than the world's patience: see world.h. */
-#define SHORT_NS (INT64_C(100) * 1000 * 1000)
-
 enum way { WAY_BUFFER, WAY_MEMORY, WAY_READ_ONLY, WAY_COPY, WAYS };
 
 struct run {
@@ -417,8 +414,18 @@ static const struct action actions[] = {
 };
 #define ACTIONS (sizeof actions / sizeof actions[0])
 
+/* From here on it is what sync.c knows. */
+#define SYNC_FIRST 161u
+
 static void act(struct run *run, uint8_t which, uint8_t n)
 {
+    if (which >= SYNC_FIRST) {
+        world_sleeper(run->segment);
+        if (run->way != WAY_READ_ONLY && find_root(run) != NULL) {
+            sync_act(&run->stage->sync, &run->stage->mutex[7], (uint8_t)(which - SYNC_FIRST), n);
+        }
+        return;
+    }
     const struct action *action = &actions[which % ACTIONS];
     bool writes = run->way != WAY_READ_ONLY || !action->on_stage;
     world_sleeper(run->segment); /* patience is counted anew */
@@ -443,6 +450,9 @@ static void use(struct run *run)
     if (run->input.left == 0) {
         for (size_t i = 0; i < sizeof everything / sizeof everything[0]; i++) {
             act(run, everything[i][0], everything[i][1]);
+        }
+        for (unsigned i = 0; i < SYNC_KINDS * 32; i++) {
+            act(run, (uint8_t)(SYNC_FIRST + i % (SYNC_KINDS * 4)), (uint8_t)(i / SYNC_KINDS));
         }
         return;
     }

@@ -13,6 +13,8 @@
 
 #include "os/os.h"
 #include "segment/handle.h"
+#include "segment/holds.h"
+#include "segment/lock.h"
 
 void world_fail(const char *format, ...)
 {
@@ -38,21 +40,26 @@ int __wrap_hf_os_wait(const volatile void *word, uint32_t expected, int64_t time
 int __wrap_hf_os_wait_two(const volatile void *word, uint32_t expected, const volatile void *other,
                           uint32_t other_expected, int64_t timeout_ns);
 
-uint64_t __wrap_hf_os_now_ns(void)
-{
-    return now_ns += LOOK_NS;
-}
-
 static struct {
     struct view *view;
     const volatile void *word;
     unsigned sleeps;
+    unsigned looks; /* at the clock, since the last sleep */
 } sleeper;
+
+uint64_t __wrap_hf_os_now_ns(void)
+{
+    if (sleeper.view != NULL && ++sleeper.looks > WORLD_LOOKS) {
+        world_fail("a call waits without sleeping");
+    }
+    return now_ns += LOOK_NS;
+}
 
 void world_sleeper(hf_segment *segment)
 {
     sleeper.view = segment != NULL ? segment->view : NULL;
     sleeper.word = NULL;
+    sleeper.looks = 0;
 }
 
 /* Is it we who are to let go of what that slot holds? */
@@ -65,13 +72,45 @@ static bool is_ours(uint32_t owner)
                           (claim_by(claim) == me->number && claim_by_turn(claim) == me->turn));
 }
 
+/* All who read, and are said to live, unlock the lock whose departures those are. The sleeper's own
+   hold keeps nobody up: it may be about to become another. */
+static void let_readers_go(shared_u32 *departures)
+{
+    bool any = false;
+    uint64_t place = (uint64_t)((char *)departures - sleeper.view->base);
+    uint64_t lock = place - offsetof(struct lock, departures);
+    for (uint32_t n = 1; n <= view_slots(sleeper.view); n++) {
+        struct slot *slot = view_slot(sleeper.view, n);
+        for (uint32_t i = 0; !is_ours(n) && i < holds_in_use(slot); i++) {
+            if (hold_is_of(load_relaxed(&slot->holds[i]), lock, HOLD_READ)) {
+                store_relaxed(&slot->holds[i], HOLD_NONE);
+                any = true;
+            }
+        }
+    }
+    if (!any) {
+        world_fail("a call waits for ever for readers that there are not");
+    }
+    (void)fetch_add_release(departures, 1);
+}
+
+/* Locks lie at multiples of eight, and so do their words. */
+static bool is_departures(const shared_u32 *word)
+{
+    return (uintptr_t)word % 8 == offsetof(struct lock, departures) % 8;
+}
+
 /* The owner, who is said to live, unlocks. */
 static void let_go(shared_u32 *word)
 {
-    uint32_t owner = load_relaxed(word) & LOCK_OWNER;
     if (sleeper.view == NULL) {
         return;
     }
+    if (is_departures(word)) {
+        let_readers_go(word);
+        return;
+    }
+    uint32_t owner = load_relaxed(word) & LOCK_OWNER;
     if (is_ours(owner)) {
         world_fail("a call waits for ever for its own thread, as slot %u", (unsigned)owner);
     }
@@ -91,6 +130,7 @@ static int fall_asleep(const volatile void *word, uint32_t expected, int64_t ns)
         return 0;
     }
     now_ns += (uint64_t)(ns < 0 ? SLEEP_NS : ns);
+    sleeper.looks = 0;
     sleeper.sleeps = word == sleeper.word ? sleeper.sleeps + 1 : 1;
     sleeper.word = word;
     if (in_segment(word) && sleeper.sleeps >= WORLD_PATIENCE) {

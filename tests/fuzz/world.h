@@ -7,7 +7,8 @@
  *     sleep     returns at once. Who holds a lock and lives lets go of it some time: here, after
  *               PATIENCE sleeps in a row on its word. A hostile word that says that somebody alive
  *               has the lock is rightly waited for, and this is how such a wait ends. That the one
- *               waited for is the sleeper itself is no such case: it is told as a failure.
+ *               waited for is the sleeper itself is no such case: it is told as a failure. Readers
+ *               that a writer waits for leave in the same way.
  *     mappings  have pages behind and before them that nobody can touch
  */
 #ifndef HF_TESTS_FUZZ_WORLD_H
@@ -23,6 +24,9 @@
 
 /* Sleeps on a word before the one who holds it lets go. */
 #define WORLD_PATIENCE 12u
+
+/* Looks at the clock in a call, without a sleep in between. */
+#define WORLD_LOOKS 10000u
 
 /* Ends the process as a failure, in words as of printf. */
 _Noreturn void world_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
