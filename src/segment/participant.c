@@ -292,6 +292,9 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen, bool by
     return true;
 }
 
+/* The last so many newcomers each make room for more: all but one of them may be stopped at it. */
+#define SPARE_SLOTS 2u
+
 /* How many slots are free, up to `enough`. */
 static unsigned count_free(struct view *view, unsigned enough)
 {
@@ -323,11 +326,11 @@ static bool claim_one(struct participant *p, bool of_the_dead, bool byteless)
  * up. */
 static bool claim_any(struct participant *p, bool byteless)
 {
-    bool plenty = count_free(p->view, 2) == 2;
+    bool plenty = count_free(p->view, SPARE_SLOTS + 1) == SPARE_SLOTS + 1;
     return claim_one(p, !plenty, byteless) || claim_one(p, plenty, byteless);
 }
 
-/* Waits a little if all are taken: whoever took the last one is making more. That there can be no
+/* Waits a little if all are taken: those who took the last are making more. That there can be no
    more is asked before the look at them, or the last of them may come in between. */
 static int take_slot(struct participant *p)
 {
@@ -477,16 +480,21 @@ static int join_locked(struct view *view, struct participant **participant)
 }
 
 /*
- * One free slot is always left, for whoever comes next and has to make room: pages are handed out
- * to participants only. So he who takes the last one adds a run of slot pages first of all; where
- * there is no room for that, the last slot can be had all the same. Not with the process lock: it
- * may take some waiting for another process.
+ * Some free slots are always left, for those who come next and have to make room: pages are handed
+ * out to participants only. So whoever leaves fewer adds a run of slot pages first of all; where
+ * there is no room for that, the last slots can be had all the same. Then the dead go whose slots
+ * no newcomer can take over: those of whom another had died in recovering them. Not with the
+ * process lock: it may take some waiting for another process.
  */
-static void leave_a_free_slot(struct participant *p)
+static void leave_free_slots(struct participant *p)
 {
-    if (count_free(p->view, 1) == 0 && call_begin(p) == 0) {
-        (void)call_end(p, pages_add_slots(p));
+    if (count_free(p->view, SPARE_SLOTS) == SPARE_SLOTS || call_begin(p) != 0) {
+        return;
     }
+    if (pages_add_slots(p) != 0) {
+        (void)recovery_of_slots(p);
+    }
+    (void)call_end(p, 0);
 }
 
 static int join(struct view *view, struct participant **participant)
@@ -504,7 +512,7 @@ static int join(struct view *view, struct participant **participant)
     }
     process_unlock();
     if (error == 0) {
-        leave_a_free_slot(*participant);
+        leave_free_slots(*participant);
     }
     return error;
 }

@@ -13,6 +13,7 @@
 #define recovery_of          hf_recovery_of
 #define recovery_of_own_slot hf_recovery_of_own_slot
 #define recovery_of_call     hf_recovery_of_call
+#define recovery_of_slots    hf_recovery_of_slots
 #define recovery_of_all      hf_recovery_of_all
 #define log_unwind           hf_log_unwind
 #define log_drop_unfinished  hf_log_drop_unfinished
@@ -26,7 +27,10 @@ void recovery_of_own_slot(struct participant *me);
 /* Settles only the call that the caller's own thread jumped out of. */
 void recovery_of_call(struct participant *me);
 
-/* Looks at every slot, asking the system; how many it recovered. */
+/* Looks at every slot, asking the system; how many it recovered. Takes no lock. */
+unsigned recovery_of_slots(struct participant *me);
+
+/* The same, and takes pages back from slots that are free. */
 unsigned recovery_of_all(struct participant *me);
 
 /*
