@@ -15,7 +15,7 @@
  *
  * Nobody links a life word that is not claimed: the kernel marks what is linked by thread number,
  * and two containers both have a thread 1. From (2) to (5), and from (7) to (9), the byte lock
- * alone tells whether the thread's process lives.
+ * tells whether the thread's process lives, and where that is lost the thread's number.
  */
 #include <errno.h>
 #include <limits.h>
@@ -69,26 +69,29 @@ static bool process_is_gone(struct view *view, uint32_t number, const struct slo
 }
 
 /* Who claims a slot: see slot_layout.h. */
-static uint64_t claimant_bits(const os_identity *identity)
+static uint64_t claimant_bits(const os_identity *identity, bool byte)
 {
     uint64_t thread = identity->thread;
     uint64_t space = identity->space;
-    uint64_t hash = (space ^ space >> 8 ^ space >> 16) & 0xff;
-    return (thread & CLAIM_TURN_MASK) << CLAIM_BY_BITS | (thread >> 20 & 3) << 54 | hash << 56;
+    uint64_t hash = (space ^ space >> 7 ^ space >> 14) & 0x7f;
+    return (thread & CLAIM_TURN_MASK) << CLAIM_BY_BITS | (thread >> 20 & 3) << 54 | hash << 56 |
+           (byte ? CLAIM_BYTE : 0);
 }
 
-/* Who could not lock the slot's byte is not judged by it: such a claim names the thread that makes
-   it. */
+/* Who could not lock the slot's byte is not judged by it. Who has lost it may have closed a
+   descriptor of its own: then its number tells, to those who know what that counts in. */
 static bool claimant_is_gone(struct view *view, uint32_t number, uint64_t claim)
 {
-    if (has_bytes(view) && claim_by_turn(claim) == 0 && claim >> 54 == 0) {
-        return byte_is_lost(view, number);
+    bool byte = has_bytes(view) && (claim & CLAIM_BYTE) != 0;
+    if (byte && !byte_is_lost(view, number)) {
+        return false;
     }
     os_identity claimant;
     os_thread_identity(&claimant); /* what we count in, and then the thread that it says */
     claimant.thread = (uint32_t)(claim_by_turn(claim) | (claim >> 54 & 3) << 20);
-    bool known = claimant.space != 0 && claimant_bits(&claimant) >> 54 == claim >> 54;
-    return known && os_thread_number_is_free(claimant.thread);
+    bool known = claimant.space != 0 &&
+                 claimant_bits(&claimant, (claim & CLAIM_BYTE) != 0) >> 54 == claim >> 54;
+    return known ? os_thread_number_is_free(claimant.thread) : byte;
 }
 
 /* Of a slot that is claimed by its own participant. */
@@ -268,8 +271,8 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen, bool by
         os_life_close(&p->life);
         return false;
     }
-    uint64_t mine = claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) |
-                    (byte ? 0 : claimant_bits(&p->identity));
+    uint64_t mine =
+        claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) | claimant_bits(&p->identity, byte);
     uint64_t expected = seen;
     bool won = cas_acquire(&p->slot->claim, &expected, mine); /* partner: the release */
     if (won && claim_by(seen) != 0 && lives_after_all(view, number)) {

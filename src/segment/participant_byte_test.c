@@ -43,6 +43,12 @@ static place stop_at;
 /* This process takes its time at each. */
 static bool dawdles;
 
+/* It closes a descriptor of this segment where it stops, as another of its threads may: that drops
+   its bytes. NULL: it does not. */
+static struct scene *closes_at_the_stop;
+
+static void close_another_descriptor(struct scene *scene);
+
 static void pass(place here)
 {
     if (dawdles) {
@@ -50,6 +56,9 @@ static void pass(place here)
     }
     if (stop_at == here) {
         stop_at = NOWHERE;
+        if (closes_at_the_stop != NULL) {
+            close_another_descriptor(closes_at_the_stop);
+        }
         (void)raise(SIGSTOP);
     }
 }
@@ -244,8 +253,6 @@ TEST(who_dies_taking_a_slot_without_its_byte_is_found)
     close_scene(&scene);
 }
 
-/* ---- attaching while no slot is free ------------------------------------------------------ */
-
 static int attach(void *context)
 {
     struct scene *scene = context;
@@ -253,6 +260,47 @@ static int attach(void *context)
     tell(scene, 1);
     wait_for_death();
 }
+
+static int attach_and_lose_the_byte(void *context)
+{
+    struct scene *scene = context;
+    closes_at_the_stop = scene;
+    stop_at = BEFORE_LINKING;
+    return hold_the_mutex(scene);
+}
+
+TEST(who_loses_a_slots_byte_while_it_takes_the_slot_is_alive_all_the_same)
+{
+    need_robust_lists();
+    struct scene scene = new_scene();
+    assert_int_equal(own_slot(&scene), 1);
+    pid_t claimer = start_stopped(attach_and_lose_the_byte, &scene);
+    expect_nobody_dead(&scene);
+    (void)start_told(attach, &scene, 1);
+    expect_participants(&scene, 3, 0);
+    tell(&scene, 0);
+    resume(claimer);
+    await(&scene, 1);
+    assert_error(hf_mutex_trylock(&scene.root->mutex), -EBUSY);
+    assert_int_equal(kill_and_reap(claimer), -SIGKILL);
+    expect_lock(&scene.root->mutex, -EOWNERDEAD);
+    close_scene(&scene);
+}
+
+TEST(who_dies_taking_a_slot_whose_byte_it_has_lost_is_found)
+{
+    need_robust_lists();
+    struct scene scene = new_scene();
+    unsigned recovered;
+    assert_int_equal(own_slot(&scene), 1);
+    pid_t claimer = start_stopped(attach_and_lose_the_byte, &scene);
+    assert_int_equal(kill_and_reap(claimer), -SIGKILL);
+    assert_ok(hf_segment_recover(scene.segment, &recovered));
+    assert_int_equal(recovered, 1);
+    close_scene(&scene);
+}
+
+/* ---- attaching while no slot is free ------------------------------------------------------ */
 
 /* Is stopped where it is to make room for others, if it is. */
 static int attach_or_stop(void *context)
