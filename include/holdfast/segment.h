@@ -18,7 +18,7 @@
  * In a forked child inherited handles go on working; its threads are participants of their own,
  * holding nothing. A vfork child must not call the library. A process must not close, nor open and
  * close, a segment's file behind the library's back: where the kernel has no robust lists, others
- * then take it for dead.
+ * then take it for dead; so may those in another PID namespace while a thread of it attaches.
  *
  * Functions may run in several threads at once, save close with anything on the same handle. None
  * is async-signal-safe: a signal handler that interrupts a call and calls in on the same segment

@@ -17,12 +17,11 @@
 
 /* ---- handles ----------------------------------------------------------------------------- */
 
-/* With the process lock. Drops a view that has just been made, on failure. */
+/* With the process lock. A handle of a view that is listed. */
 static int make_handle(struct view *view, hf_access access, hf_segment **segment)
 {
     hf_segment *made = calloc(1, sizeof *made);
     if (made == NULL) {
-        view_drop(view);
         return -ENOMEM;
     }
     *made = (hf_segment){.magic = SEGMENT_HANDLE_MAGIC,
@@ -32,6 +31,16 @@ static int make_handle(struct view *view, hf_access access, hf_segment **segment
     view->handles++;
     *segment = made;
     return 0;
+}
+
+/* The first handle of a view that is whole, which lists it. */
+static int make_first_handle(struct view *view, hf_access access, hf_segment **segment)
+{
+    int error = make_handle(view, access, segment);
+    if (error == 0) {
+        view_list(view);
+    }
+    return error;
 }
 
 void hf_segment_close(hf_segment *segment)
@@ -240,11 +249,13 @@ static int open_memory(hf_memory *memory, hf_access access, hf_segment **segment
         return error;
     }
     error = join_others(view);
+    if (error == 0) {
+        error = make_first_handle(view, access, segment);
+    }
     if (error != 0) {
         unmake(view);
-        return error;
     }
-    return make_handle(view, access, segment);
+    return error;
 }
 
 static bool known_access(hf_access access)
@@ -429,16 +440,17 @@ static int create_in(hf_memory *memory, const struct place *place, uint64_t size
         return error;
     }
     error = make_object(memory, size, maximum, &view);
-    if (error == 0 && place != NULL) {
-        error = place->publish(memory, place->name);
+    if (error == 0) {
+        error = place == NULL ? 0 : place->publish(memory, place->name);
+        if (error == 0) {
+            error = make_first_handle(view, HF_READ_WRITE, segment);
+        }
         if (error != 0) {
             unmake(view);
         }
     }
     if (error != 0) {
         hf_memory_close(memory);
-    } else {
-        error = make_handle(view, HF_READ_WRITE, segment);
     }
     process_unlock();
     return error;
@@ -603,7 +615,10 @@ static int create_at(void *base, uint64_t size, uint64_t maximum, view_kind kind
         set_geometry(view, maximum);
         pages_mark(view);
         publish_magic(view);
-        error = make_handle(view, HF_READ_WRITE, segment);
+        error = make_first_handle(view, HF_READ_WRITE, segment);
+        if (error != 0) {
+            view_drop(view);
+        }
     } else if (owns_mapping) {
         (void)os_unmap(base, (size_t)maximum);
     }
@@ -676,9 +691,12 @@ int hf_segment_attach(void *buffer, size_t size, hf_segment **segment)
         error = view_make(buffer, header.maximum, VIEW_BUFFER, HF_READ_WRITE, NULL, false, &view);
         if (error == 0) {
             set_geometry(view, header.maximum);
+            error = make_first_handle(view, HF_READ_WRITE, segment);
+            if (error != 0) {
+                view_drop(view);
+            }
         }
-    }
-    if (error == 0) {
+    } else {
         error = make_handle(view, HF_READ_WRITE, segment);
     }
     process_unlock();

@@ -15,7 +15,7 @@
  *
  * Nobody links a life word that is not claimed: the kernel marks what is linked by thread number,
  * and two containers both have a thread 1. From (2) to (5), and from (7) to (9), the byte lock
- * alone tells whether the thread's process lives.
+ * tells whether the thread's process lives, and where that is lost the thread's number.
  */
 #include <errno.h>
 #include <limits.h>
@@ -69,26 +69,29 @@ static bool process_is_gone(struct view *view, uint32_t number, const struct slo
 }
 
 /* Who claims a slot: see slot_layout.h. */
-static uint64_t claimant_bits(const os_identity *identity)
+static uint64_t claimant_bits(const os_identity *identity, bool byte)
 {
     uint64_t thread = identity->thread;
     uint64_t space = identity->space;
-    uint64_t hash = (space ^ space >> 8 ^ space >> 16) & 0xff;
-    return (thread & CLAIM_TURN_MASK) << CLAIM_BY_BITS | (thread >> 20 & 3) << 54 | hash << 56;
+    uint64_t hash = (space ^ space >> 7 ^ space >> 14) & 0x7f;
+    return (thread & CLAIM_TURN_MASK) << CLAIM_BY_BITS | (thread >> 20 & 3) << 54 | hash << 56 |
+           (byte ? CLAIM_BYTE : 0);
 }
 
-/* Who could not lock the slot's byte is not judged by it: such a claim names the thread that makes
-   it. */
+/* Who could not lock the slot's byte is not judged by it. Who has lost it may have closed a
+   descriptor of its own: then its number tells, to those who know what that counts in. */
 static bool claimant_is_gone(struct view *view, uint32_t number, uint64_t claim)
 {
-    if (has_bytes(view) && claim_by_turn(claim) == 0 && claim >> 54 == 0) {
-        return byte_is_lost(view, number);
+    bool byte = has_bytes(view) && (claim & CLAIM_BYTE) != 0;
+    if (byte && !byte_is_lost(view, number)) {
+        return false;
     }
     os_identity claimant;
     os_thread_identity(&claimant); /* what we count in, and then the thread that it says */
     claimant.thread = (uint32_t)(claim_by_turn(claim) | (claim >> 54 & 3) << 20);
-    bool known = claimant.space != 0 && claimant_bits(&claimant) >> 54 == claim >> 54;
-    return known && os_thread_number_is_free(claimant.thread);
+    bool known = claimant.space != 0 &&
+                 claimant_bits(&claimant, (claim & CLAIM_BYTE) != 0) >> 54 == claim >> 54;
+    return known ? os_thread_number_is_free(claimant.thread) : byte;
 }
 
 /* Of a slot that is claimed by its own participant. */
@@ -268,8 +271,8 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen, bool by
         os_life_close(&p->life);
         return false;
     }
-    uint64_t mine = claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) |
-                    (byte ? 0 : claimant_bits(&p->identity));
+    uint64_t mine =
+        claim_word(number, 0, p->turn, flags | CLAIM_CLAIMING) | claimant_bits(&p->identity, byte);
     uint64_t expected = seen;
     bool won = cas_acquire(&p->slot->claim, &expected, mine); /* partner: the release */
     if (won && claim_by(seen) != 0 && lives_after_all(view, number)) {
@@ -291,6 +294,9 @@ static bool claim(struct participant *p, uint32_t number, uint64_t seen, bool by
     }
     return true;
 }
+
+/* The last so many newcomers each make room for more: all but one of them may be stopped at it. */
+#define SPARE_SLOTS 2u
 
 /* How many slots are free, up to `enough`. */
 static unsigned count_free(struct view *view, unsigned enough)
@@ -323,11 +329,11 @@ static bool claim_one(struct participant *p, bool of_the_dead, bool byteless)
  * up. */
 static bool claim_any(struct participant *p, bool byteless)
 {
-    bool plenty = count_free(p->view, 2) == 2;
+    bool plenty = count_free(p->view, SPARE_SLOTS + 1) == SPARE_SLOTS + 1;
     return claim_one(p, !plenty, byteless) || claim_one(p, plenty, byteless);
 }
 
-/* Waits a little if all are taken: whoever took the last one is making more. That there can be no
+/* Waits a little if all are taken: those who took the last are making more. That there can be no
    more is asked before the look at them, or the last of them may come in between. */
 static int take_slot(struct participant *p)
 {
@@ -471,16 +477,21 @@ static int join_locked(struct view *view, struct participant **participant)
 }
 
 /*
- * One free slot is always left, for whoever comes next and has to make room: pages are handed out
- * to participants only. So he who takes the last one adds a run of slot pages first of all; where
- * there is no room for that, the last slot can be had all the same. Not with the process lock: it
- * may take some waiting for another process.
+ * Some free slots are always left, for those who come next and have to make room: pages are handed
+ * out to participants only. So whoever leaves fewer adds a run of slot pages first of all; where
+ * there is no room for that, the last slots can be had all the same. Then the dead go whose slots
+ * no newcomer can take over: those of whom another had died in recovering them. Not with the
+ * process lock: it may take some waiting for another process.
  */
-static void leave_a_free_slot(struct participant *p)
+static void leave_free_slots(struct participant *p)
 {
-    if (count_free(p->view, 1) == 0 && call_begin(p) == 0) {
-        (void)call_end(p, pages_add_slots(p));
+    if (count_free(p->view, SPARE_SLOTS) == SPARE_SLOTS || call_begin(p) != 0) {
+        return;
     }
+    if (pages_add_slots(p) != 0) {
+        (void)recovery_of_slots(p);
+    }
+    (void)call_end(p, 0);
 }
 
 static int join(struct view *view, struct participant **participant)
@@ -498,7 +509,7 @@ static int join(struct view *view, struct participant **participant)
     }
     process_unlock();
     if (error == 0) {
-        leave_a_free_slot(*participant);
+        leave_free_slots(*participant);
     }
     return error;
 }

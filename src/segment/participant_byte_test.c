@@ -8,8 +8,7 @@
 #include <unistd.h>
 
 #include "os/os.h"
-#include "segment/segment_layout.h"
-#include "segment/slot_layout.h"
+#include "segment/pages.h"
 #include "support/participants.h"
 #include "support/support.h"
 
@@ -23,13 +22,19 @@ void __real_hf_os_life_link(os_life *life, unsigned index);
 void __wrap_hf_os_life_link(os_life *life, unsigned index);
 void __real_hf_os_life_unlink(os_life *life);
 void __wrap_hf_os_life_unlink(os_life *life);
+int __real_hf_in_pages_add_slots(struct participant *p);
+int __wrap_hf_in_pages_add_slots(struct participant *p);
+bool __real_hf_lives_after_all(struct view *view, uint32_t number);
+bool __wrap_hf_lives_after_all(struct view *view, uint32_t number);
 
-/* Steps of attaching and leaving: see participant.c. */
+/* Steps of attaching and leaving: see participant.c; and of recovering. */
 typedef enum place {
     NOWHERE,
     BEFORE_LINKING,   /* claimed, the life word says nothing yet */
+    BEFORE_ADDING,    /* has a slot, and is about to make room for more */
     BEFORE_UNLINKING, /* the life word says nothing any more, claimed */
-    BEFORE_UNLOCKING  /* free, its byte is not */
+    BEFORE_UNLOCKING, /* free, its byte is not */
+    BEFORE_UNDOING    /* has claimed a dead one's slot, to recover it */
 } place;
 
 /* Where this process stops itself, once. */
@@ -38,6 +43,12 @@ static place stop_at;
 /* This process takes its time at each. */
 static bool dawdles;
 
+/* It closes a descriptor of this segment where it stops, as another of its threads may: that drops
+   its bytes. NULL: it does not. */
+static struct scene *closes_at_the_stop;
+
+static void close_another_descriptor(struct scene *scene);
+
 static void pass(place here)
 {
     if (dawdles) {
@@ -45,6 +56,9 @@ static void pass(place here)
     }
     if (stop_at == here) {
         stop_at = NOWHERE;
+        if (closes_at_the_stop != NULL) {
+            close_another_descriptor(closes_at_the_stop);
+        }
         (void)raise(SIGSTOP);
     }
 }
@@ -65,6 +79,24 @@ void __wrap_hf_os_life_unlink(os_life *life)
 {
     pass(BEFORE_UNLINKING);
     __real_hf_os_life_unlink(life);
+}
+
+/* A child tells this scene 2 when it makes room for others; NULL: it does not. */
+static struct scene *tells_of_adding;
+
+int __wrap_hf_in_pages_add_slots(struct participant *p)
+{
+    if (tells_of_adding != NULL) {
+        tell(tells_of_adding, 2);
+    }
+    pass(BEFORE_ADDING);
+    return __real_hf_in_pages_add_slots(p);
+}
+
+bool __wrap_hf_lives_after_all(struct view *view, uint32_t number)
+{
+    pass(BEFORE_UNDOING);
+    return __real_hf_lives_after_all(view, number);
 }
 
 /* Called once, when somebody's byte has been looked at and before anything follows from it. */
@@ -218,6 +250,107 @@ TEST(who_dies_taking_a_slot_without_its_byte_is_found)
     assert_int_equal(kill_and_reap(claimer), -SIGKILL);
     assert_ok(hf_segment_recover(scene.segment, &recovered));
     assert_int_equal(recovered, 1);
+    close_scene(&scene);
+}
+
+static int attach(void *context)
+{
+    struct scene *scene = context;
+    (void)own_slot(scene);
+    tell(scene, 1);
+    wait_for_death();
+}
+
+static int attach_and_lose_the_byte(void *context)
+{
+    struct scene *scene = context;
+    closes_at_the_stop = scene;
+    stop_at = BEFORE_LINKING;
+    return hold_the_mutex(scene);
+}
+
+TEST(who_loses_a_slots_byte_while_it_takes_the_slot_is_alive_all_the_same)
+{
+    need_robust_lists();
+    struct scene scene = new_scene();
+    assert_int_equal(own_slot(&scene), 1);
+    pid_t claimer = start_stopped(attach_and_lose_the_byte, &scene);
+    expect_nobody_dead(&scene);
+    (void)start_told(attach, &scene, 1);
+    expect_participants(&scene, 3, 0);
+    tell(&scene, 0);
+    resume(claimer);
+    await(&scene, 1);
+    assert_error(hf_mutex_trylock(&scene.root->mutex), -EBUSY);
+    assert_int_equal(kill_and_reap(claimer), -SIGKILL);
+    expect_lock(&scene.root->mutex, -EOWNERDEAD);
+    close_scene(&scene);
+}
+
+TEST(who_dies_taking_a_slot_whose_byte_it_has_lost_is_found)
+{
+    need_robust_lists();
+    struct scene scene = new_scene();
+    unsigned recovered;
+    assert_int_equal(own_slot(&scene), 1);
+    pid_t claimer = start_stopped(attach_and_lose_the_byte, &scene);
+    assert_int_equal(kill_and_reap(claimer), -SIGKILL);
+    assert_ok(hf_segment_recover(scene.segment, &recovered));
+    assert_int_equal(recovered, 1);
+    close_scene(&scene);
+}
+
+/* ---- attaching while no slot is free ------------------------------------------------------ */
+
+/* Is stopped where it is to make room for others, if it is. */
+static int attach_or_stop(void *context)
+{
+    tells_of_adding = context;
+    stop_at = BEFORE_ADDING;
+    return attach(context);
+}
+
+TEST(one_who_is_stopped_while_it_makes_room_for_others_keeps_nobody_out)
+{
+    struct scene scene = new_scene();
+    pid_t last;
+    do {
+        last = start_told(attach_or_stop, &scene, 1);
+    } while (load_acquire(&scene.notes->step) != 2);
+    wait_for_state(last, 'T');
+    for (unsigned i = 0; i < 5; i++) { /* more than are in a page */
+        (void)start_told(attach, &scene, 1);
+    }
+    close_scene(&scene);
+}
+
+static int recover_until_stopped(void *context)
+{
+    struct scene *scene = context;
+    (void)own_slot(scene);
+    tell(scene, 1);
+    await(scene, 2);
+    stop_at = BEFORE_UNDOING;
+    (void)hf_segment_recover(scene->segment, NULL);
+    return 1;
+}
+
+TEST(the_slot_of_the_dead_whose_recoverer_died_can_be_had)
+{
+    struct scene scene = new_scene();
+    take_all_pages(&scene);
+    assert_int_equal(own_slot(&scene), 1);
+    (void)start_told(attach, &scene, 1);
+    pid_t dead = start_told(attach, &scene, 1);
+    pid_t recoverer = start_told(recover_until_stopped, &scene, 1);
+    assert_int_equal(kill_and_reap(dead), -SIGKILL);
+    tell(&scene, 2);
+    wait_for_state(recoverer, 'T');
+    assert_int_equal(load_acquire(&slot_at(&scene, 3)->claim) & 0xfff, 4);
+    assert_int_equal(kill_and_reap(recoverer), -SIGKILL);
+    (void)start_told(attach, &scene, 1);
+    (void)start_told(attach, &scene, 1);
+    expect_participants(&scene, 4, 0);
     close_scene(&scene);
 }
 

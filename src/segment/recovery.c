@@ -237,13 +237,19 @@ void recovery_of_call(struct participant *me)
     me->busy = false;
 }
 
-unsigned recovery_of_all(struct participant *me)
+unsigned recovery_of_slots(struct participant *me)
 {
     unsigned recovered = 0;
     uint32_t slots = view_slots(me->view);
     for (uint32_t n = 1; n <= slots; n++) {
         recovered += recovery_of(me, n) ? 1 : 0;
     }
+    return recovered;
+}
+
+unsigned recovery_of_all(struct participant *me)
+{
+    unsigned recovered = recovery_of_slots(me);
     (void)pages_reclaim_logs(me);
     return recovered;
 }

@@ -14,6 +14,7 @@
 #define recovery_of_own_slot hf_recovery_of_own_slot
 #define recovery_of_call     hf_recovery_of_call
 #define recovery_of_onces    hf_recovery_of_onces
+#define recovery_of_slots    hf_recovery_of_slots
 #define recovery_of_all      hf_recovery_of_all
 #define log_unwind           hf_log_unwind
 #define log_drop_unfinished  hf_log_drop_unfinished
@@ -30,7 +31,10 @@ void recovery_of_call(struct participant *me);
 /* Gives up the onces that the caller's own thread was at, as its death would. */
 void recovery_of_onces(struct participant *me);
 
-/* Looks at every slot, asking the system; how many it recovered. */
+/* Looks at every slot, asking the system; how many it recovered. Takes no lock. */
+unsigned recovery_of_slots(struct participant *me);
+
+/* The same, and takes pages back from slots that are free. */
 unsigned recovery_of_all(struct participant *me);
 
 /*

@@ -31,14 +31,16 @@
  *     bit  52     CLAIMING     taken, and the life word is not to be trusted yet
  *     bit  53     UNRECOVERED  what an earlier participant left has yet to be recovered
  *
- * While CLAIMING without the slot's byte, who claims stands in it: bits 12-31 and 54-55 are the low
- * and the high bits of its thread number, bits 56-63 a hash of what that counts in.
+ * While CLAIMING, who claims stands in it: bits 12-31 and 54-55 are the low and the high bits of
+ * its thread number, bits 56-62 a hash of what that counts in, bit 63 whether it has the slot's
+ * byte.
  */
 #define CLAIM_BY_BITS     12
 #define CLAIM_TURN_BITS   20
 #define CLAIM_TURN_MASK   UINT64_C(0xfffff)
 #define CLAIM_CLAIMING    (UINT64_C(1) << 52)
 #define CLAIM_UNRECOVERED (UINT64_C(1) << 53)
+#define CLAIM_BYTE        (UINT64_C(1) << 63)
 
 /* How a participant's death is told. */
 enum {

@@ -186,21 +186,34 @@ int view_make(char *base, uint64_t maximum, view_kind kind, hf_access access, hf
         made->device = info.device;
         made->inode = info.inode;
     }
-    made->next = views;
-    views = made;
     *view = made;
     return 0;
 }
 
+void view_list(struct view *view)
+{
+    view->next = views;
+    crash_fence(); /* a child of another thread's fork finds it whole, or not at all */
+    views = view;
+}
+
 void view_keep(struct view *view, hf_memory *memory)
 {
+    hf_memory **before = view->spare;
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
-    hf_memory **more = realloc(view->spare, (view->spares + 1) * sizeof *more);
+    hf_memory **more = malloc((view->spares + 1) * sizeof *more);
     if (more == NULL) {
         return; /* it stays open for good: closing it would drop our byte locks */
     }
-    more[view->spares++] = memory;
+    for (unsigned i = 0; i < view->spares; i++) {
+        more[i] = before[i];
+    }
+    more[view->spares] = memory;
+    crash_fence(); /* in a child of another thread's fork, too, it is one of the two, and whole */
     view->spare = more;
+    crash_fence();
+    view->spares++;
+    free(before);
 }
 
 void view_retire(hf_memory *memory)

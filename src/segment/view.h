@@ -25,6 +25,7 @@
 #define view_excludes         hf_view_excludes
 #define view_at               hf_view_at
 #define view_make             hf_view_make
+#define view_list             hf_view_list
 #define view_drop             hf_view_drop
 #define view_keep             hf_view_keep
 #define view_retire           hf_view_retire
@@ -96,11 +97,17 @@ bool view_excludes(uint64_t device, uint64_t inode, hf_access access);
 struct view *view_at(const void *address);
 
 /*
- * Makes a view of what has been mapped at `base`. It takes the memory over (NULL: none), and the
- * mapping too if owns_mapping.
+ * Makes a view of what has been mapped at `base`, not listed yet. It takes the memory over (NULL:
+ * none), and the mapping too if owns_mapping.
  */
 int view_make(char *base, uint64_t maximum, view_kind kind, hf_access access, hf_memory *memory,
               bool owns_mapping, struct view **view);
+
+/*
+ * Lists a view that is whole: from here on it is found, also by a child that another thread forks
+ * while the process lock is held here, and in which nobody will go on with it.
+ */
+void view_list(struct view *view);
 
 /* Keeps another descriptor of the view's object until the view goes. */
 void view_keep(struct view *view, hf_memory *memory);

@@ -10,7 +10,9 @@
  * World    Two processes come and go, with or without a robust list; others only recover. The
  *          first two both have thread number 1, in two containers. MAX_DEATHS die, each at any
  *          step. The kernel marks the life word that the dead has linked (or misses it), and long
- *          after that drops its byte lock, which is the last of it.
+ *          after that drops its byte lock, which is the last of it. NEAR: all see each other's
+ *          thread numbers and have robust lists, and one loses its byte while it lives, since
+ *          another thread of its process closes a descriptor of the file.
  * Checked  Nobody is in a slot that another living one is in; the living are not recovered; only
  *          who has claimed a slot has its life word linked; a new participant finds nothing dirty;
  *          and, when all is over, what the dead have left can be recovered.
@@ -20,6 +22,7 @@
  * BUG 1    who could not lock the slot's byte is judged by it all the same
  * BUG 2    the slot is freed before its life word is unlinked
  * BUG 3    turns are not counted
+ * BUG 4    NEAR: who claims with the byte is judged by it alone
  */
 #ifndef BUG
 #define BUG 0
@@ -34,13 +37,21 @@
 #define VISITS     1
 #endif
 
-/* The claim word: bits 0-2 by, 3-5 turn, 6 claiming, 7-9 who claims if that one has no byte. */
+/* The claim word: bits 0-2 by, 3-5 turn, 6 claiming, 7-9 who claims, 10 that it has the byte. */
 #define OWN      7
 #define CLAIMING 64
+#define BYTED    1024
 #define BY(c)    ((c) & 7)
 #define TURN(c)  ((c) >> 3 & 7)
-#define WHO(c)   ((c) >> 7)
+#define WHO(c)   ((c) >> 7 & 7)
 #define FREE(c)  (TURN(c) << 3)
+
+/* Does its number tell that it lives, though its byte is lost? From another container it does not. */
+#ifdef NEAR
+#define NUMBER_LIVES(p) (!gone[p])
+#else
+#define NUMBER_LIVES(p) false
+#endif
 
 mtype = { NONE, ROBUST, ALONE, BYTE }; /* life_kind; ALONE: robust, without the byte */
 /* The life word: 0, 1 (the thread number of both), or marked. As a value that was looked at, 0 is
@@ -73,7 +84,9 @@ inline look(p) {
     atomic {
         if
         :: BY(c) == 0
-        :: BY(c) == OWN && (c & CLAIMING) != 0 -> dead = (WHO(c) == 0 -> locked == 0 : gone[WHO(c)])
+        :: BY(c) == OWN && (c & CLAIMING) != 0 && (c & BYTED) != 0 ->
+            dead = (locked == 0 && (BUG == 4 || !NUMBER_LIVES(WHO(c))))
+        :: BY(c) == OWN && (c & CLAIMING) != 0 && (c & BYTED) == 0 -> dead = gone[WHO(c)]
         :: BY(c) == OWN && (c & CLAIMING) == 0 && k == BYTE -> dead = (locked == 0)
         :: BY(c) == OWN && (c & CLAIMING) == 0 && k != BYTE -> l = life; dead = (l == DIED)
         :: else -> dead = marked[BY(c)]
@@ -82,7 +95,7 @@ inline look(p) {
     atomic { /* the life word said nothing: on its way out, or missed by the kernel */
         if
         :: l == 0 || l == DIED
-        :: l == LEAVING && k == ROBUST -> dead = (locked == 0)
+        :: l == LEAVING && k == ROBUST -> dead = (locked == 0 && !NUMBER_LIVES(who))
         :: l == LEAVING && k == ALONE -> dead = gone[who]
         :: l == 1 -> dead = (locked == 0 && gone[who])
         fi;
@@ -109,7 +122,7 @@ inline take(p) {
                 if
                 :: mine ->
                     assert(in == 0 || !alive[in]); in = p;
-                    claim = OWN | turn << 3 | CLAIMING | (got || BUG == 1 -> 0 : p << 7)
+                    claim = OWN | turn << 3 | CLAIMING | p << 7 | (got || BUG == 1 -> BYTED : 0)
                 :: else
                 fi
             }
@@ -165,7 +178,11 @@ inline recover(p) {
 
 proctype comer(byte p) {
     short c, seen; byte l, who, turn, visits; mtype k; bool dead, got, mine, robust;
+#ifdef NEAR
+    robust = true;
+#else
     if :: robust = true :: robust = false fi;
+#endif
     do
     :: visits < VISITS ->
         visits++;
@@ -196,9 +213,17 @@ dying:
 end:
 }
 
+/* Another thread of whose byte it is. */
+proctype closer() {
+    if :: locked = 0 :: true fi
+}
+
 init {
     short c, seen; byte l, who; mtype k; bool dead, mine;
     atomic { run comer(1); run comer(2); run recoverer(3); if :: RECOVERERS == 2 -> run recoverer(4) :: else fi }
+#ifdef NEAR
+    run closer();
+#endif
     _nr_pr == 1; /* all is over */
     deaths = MAX_DEATHS;
     if :: BY(claim) != 0 -> recover(5) :: else fi;

@@ -77,6 +77,19 @@ uint64_t arena_size(const struct arena *arena)
 
 /* ---- copies ------------------------------------------------------------------------------ */
 
+/* A claim that the dead was making: its number is nobody's then. This is the highest that there can
+   be, which nobody has either. */
+static void free_claimants_number(struct slot *slot, pid_t dead)
+{
+    uint64_t high = UINT64_C(3) << 54;
+    uint64_t low = CLAIM_TURN_MASK << CLAIM_BY_BITS;
+    uint64_t claim = load_relaxed(&slot->claim);
+    uint64_t claimant = (claim & low) >> CLAIM_BY_BITS | (claim & high) >> 34;
+    if ((claim & CLAIM_CLAIMING) != 0 && claimant == (uint64_t)dead) {
+        store_relaxed(&slot->claim, claim | high | low);
+    }
+}
+
 /* What the kernel does when a thread dies: it marks the life words that hold its number. And
    whoever asks after the thread must not find the victim, which is only stopped: another one began
    then. */
@@ -88,6 +101,7 @@ static void mark_page(struct slot_page *page, pid_t dead)
         if (load_relaxed(&slot->identity_thread) == (uint32_t)dead) {
             store_relaxed(&slot->identity_start, load_relaxed(&slot->identity_start) + 1);
         }
+        free_claimants_number(slot, dead);
         if ((life & OS_LIFE_ID) == (uint32_t)dead) {
             store_relaxed(&page->life[n], (life & OS_LIFE_WAITERS) | OS_LIFE_DIED);
         }
