@@ -241,14 +241,15 @@ static void sleep_a_slice(shared_u32 *word, uint32_t expected, const struct hold
     (void)sleep_beside(word, expected, holder, ns < slice ? ns : slice);
 }
 
-/* After a sleep, or instead of one. Recovers whom it finds dead. PRESENCE_NONE also for one that is
-   dead and cannot be recovered, by what its words say: nobody will free what it holds. */
+/* After a sleep, or instead of one. Recovers whom it finds dead. PRESENCE_NONE also for one whose
+   claim says that it is dead, and its life word that it lives: recovery lets go of it, and nobody
+   will free what it holds. */
 static presence look_again(struct participant *p, uint32_t number, presence there)
 {
     if (there == PRESENCE_ALIVE && time_to_ask(p, number)) {
         there = presence_of(p->view, number, true, NULL);
     }
-    if (there == PRESENCE_DEAD && !recovery_of(p, number) &&
+    if (there == PRESENCE_DEAD && !recovery_of(p, number) && lives_after_all(p->view, number) &&
         presence_of(p->view, number, true, NULL) == PRESENCE_DEAD) {
         return PRESENCE_NONE;
     }
