@@ -490,7 +490,7 @@ static int upgrade_for_a_while(void *lock)
 {
     assert_ok(hf_rwlock_uplock(lock));
     say_ready();
-    assert_error(hf_rwlock_timedupgrade(lock, MILLISECONDS(300)), -ETIMEDOUT);
+    assert_error(hf_rwlock_timedupgrade(lock, SECONDS(1)), -ETIMEDOUT);
     wait_until_told();
     return -hf_rwlock_upunlock(lock);
 }
