@@ -308,6 +308,45 @@ TEST(who_took_a_slot_while_its_log_was_being_reclaimed_by_one_who_died_is_undone
     clear_stage();
 }
 
+_Noreturn static int lock_in_a_slot(void *unused)
+{
+    (void)unused;
+    store_release(&props->result, own_slot());
+    assert_int_equal(hf_mutex_lock(&props->mutex), 0);
+    say_ready();
+    wait_for_death();
+}
+
+/* It has freed the slot, and goes on when that is another's: what it wrote there comes before. */
+TEST(a_recoverer_that_is_late_leaves_the_slots_next_owner_alone)
+{
+    int status;
+    set_stage(1 * MIB);
+    (void)own_slot();
+    add_slots();
+    assert_int_equal(kill_and_reap(start_ready(lock_in_a_slot, NULL)), -SIGKILL);
+    uint32_t number = load_acquire(&props->result);
+    pid_t recoverer = start_child(recover_step_by_step, NULL);
+    assert_int_equal(waitpid(recoverer, &status, 0), recoverer);
+    while (WIFSTOPPED(status) && claim_by(load_acquire(&slot_at(number)->claim)) != 0) {
+        assert_int_equal(ptrace(PTRACE_SINGLESTEP, recoverer, NULL, NULL), 0);
+        assert_int_equal(waitpid(recoverer, &status, 0), recoverer);
+    }
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(hf_mutex_lock(&props->mutex), -EOWNERDEAD);
+    assert_ok(hf_mutex_consistent(&props->mutex));
+    assert_ok(hf_mutex_unlock(&props->mutex));
+    pid_t next = start_ready(lock_in_a_slot, NULL);
+    assert_int_equal(load_acquire(&props->result), number);
+    assert_int_equal(ptrace(PTRACE_DETACH, recoverer, NULL, NULL), 0);
+    assert_int_equal(wait_child_for(recoverer, 10000), 0);
+    assert_int_equal(hf_mutex_trylock(&props->mutex), -EBUSY);
+    assert_int_equal(*view_life(stage->view, number) & OS_LIFE_ID, (uint32_t)next);
+    assert_int_equal(kill_and_reap(next), -SIGKILL);
+    assert_int_equal(hf_mutex_timedlock(&props->mutex, SECONDS(10)), -EOWNERDEAD);
+    clear_stage();
+}
+
 /* ---- its locks --------------------------------------------------------------------------- */
 
 _Noreturn static int take_some_before_and_some_inside(void *unused)
