@@ -12,7 +12,7 @@
 
 #include "os/os.h"
 #include "proof/harness.h"
-#include "segment/view.h"
+#include "segment/handle.h"
 
 /* A judge that takes longer hangs. */
 #define JUDGE_SECONDS 20
@@ -177,6 +177,22 @@ _Noreturn static void judge(const struct judging *judging, struct arena *arena)
     _exit((int)judging->judge(arena));
 }
 
+/* A late store to a slot that is free would be one to the next owner's: what is free is empty
+   before it is free. Looked at before anybody takes one. */
+static bool free_slots_are_empty(struct view *view)
+{
+    uint32_t slots = view_slots(view);
+    for (uint32_t n = 1; n <= slots; n++) {
+        const struct slot *slot = view_slot(view, n);
+        const shared_u32 *life = view_life(view, n);
+        if (slot != NULL && life != NULL && claim_by(load_relaxed(&slot->claim)) == 0 &&
+            load_relaxed(life) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 outcome judge_copy(const struct judging *judging, const struct snapshot *snapshot)
 {
     pid_t pid = start_judge();
@@ -185,6 +201,9 @@ outcome judge_copy(const struct judging *judging, const struct snapshot *snapsho
         int error = copy_arena(&copy, judging->segment, snapshot);
         if (error != 0) {
             _exit((int)bad("the segment cannot be opened: %s", hf_strerror(error)));
+        }
+        if (judging->segment && !free_slots_are_empty(copy.segment->view)) {
+            _exit((int)bad("a free slot has a life word"));
         }
         judge(judging, &copy);
     }
