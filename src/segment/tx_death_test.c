@@ -284,10 +284,13 @@ static void die_reclaiming(void)
 /* So that nobody needs to take a dead one's. */
 static void add_slots(void)
 {
-    struct participant *p;
+    struct participant *p = NULL;
     assert_ok(enter(stage, &p));
-    assert_ok(pages_add_slots(p));
-    (void)call_end(p, 0);
+    assert_non_null(p);
+    if (p != NULL) { /* the analyser does not know */
+        assert_ok(pages_add_slots(p));
+        (void)call_end(p, 0);
+    }
 }
 
 TEST(who_took_a_slot_while_its_log_was_being_reclaimed_by_one_who_died_is_undone)
