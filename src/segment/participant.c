@@ -441,7 +441,7 @@ struct participant *participant_mine(const char *base)
         return NULL;
     }
     struct participant *p = thread_here.all;
-    while (p != NULL && p->view->base != base) {
+    while (p != NULL && p->base != base) {
         p = p->next;
     }
     if (p != NULL) {
